@@ -1,0 +1,87 @@
+# `make up` serves, `make test` passes the tests; both set up what they need first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TRITON_STAMP := .venv-triton/.installed
+BUF := npx --yes @bufbuild/buf@1.75.0
+
+.DEFAULT_GOAL := check
+.PHONY: check install up run-example lint type arrows buf buf-breaking gen gen-check catalogue-check graphs-check \
+        test test-unit test-stack parity bench triton-install triton docs-check env-example clean
+
+check: lint test
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@deploy/preflight.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev --group gen --editable .
+	@touch $@
+
+up: install
+	$(BIN)/heliograph up
+
+# --- checks -----------------------------------------------------------------
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(MAKE) --no-print-directory buf gen-check catalogue-check
+
+buf:
+	@if command -v npx >/dev/null; then $(BUF) lint protos && $(MAKE) --no-print-directory buf-breaking; \
+	else echo 'buf: skipped, npx is not installed (Debian package npm)'; fi
+
+# Against what main had before this change; nothing to compare with in a first commit.
+buf-breaking:
+	@base=$$(git merge-base HEAD origin/main 2>/dev/null || true); \
+	if [ -z "$$base" ] || [ "$$base" = "$$(git rev-parse HEAD)" ]; then base=$$(git rev-parse --verify --quiet HEAD~1 || true); fi; \
+	if [ -n "$$base" ] && git cat-file -e "$$base:protos/buf.yaml" 2>/dev/null; then \
+	  $(BUF) breaking protos --against ".git#ref=$$base,subdir=protos"; fi
+
+gen: install
+	PATH=$(abspath $(BIN)):$$PATH protos/generate.sh protos/py
+
+gen-check: install
+	@rm -rf build/gen && mkdir -p build/gen
+	@PATH=$(abspath $(BIN)):$$PATH protos/generate.sh build/gen
+	@diff -r --exclude=__pycache__ build/gen/heliograph protos/py/heliograph \
+	  || { echo 'protos/py is stale: run `make gen`'; exit 1; }
+
+catalogue-check: install
+	$(BIN)/python -m orchestrator.nodes.catalogue --check
+
+graphs-check: install
+	$(BIN)/python -m model_service.graphs.ship --check
+
+# --- tests ------------------------------------------------------------------
+test: install triton-install
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -q
+
+test-unit: install
+	$(BIN)/pytest -q tests/unit
+
+# Every reference case that our nodes reach; long. Needs ../shared/reference or HELIOGRAPH_REFERENCE.
+parity: install
+	$(BIN)/python tests/golden/parity.py
+
+bench: install
+	$(BIN)/python -m bench
+
+# --- Triton on a CPU, for tests and for trying it -------------------------------
+triton-install: $(TRITON_STAMP)
+
+$(TRITON_STAMP): deploy/triton/install.sh
+	deploy/triton/install.sh
+	@touch $@
+
+triton: install triton-install
+	HELIOGRAPH_SERVING=triton $(BIN)/heliograph up
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

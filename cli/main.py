@@ -1,0 +1,77 @@
+"""The `heliograph` command; each command lives in its own file and imports what it needs only when called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.errors import HeliographError
+
+app = typer.Typer(
+    name="heliograph",
+    help="ComfyUI workflows as a production service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Server = Annotated[str, typer.Option(help="host:port of the gRPC API", envvar="HELIOGRAPH_FRONT_ADDRESS")]
+
+
+@app.command()
+def up(
+    workers: Annotated[int, typer.Option(min=1, help="worker processes")] = 1,
+    serving: Annotated[str, typer.Option(envvar="HELIOGRAPH_SERVING", help="embedded or triton")] = "embedded",
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from cli.up import run_services
+
+    raise typer.Exit(run_services(workers=workers, serving=serving))
+
+
+@app.command()
+def run(
+    workflow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="workflow in API format, or a PNG")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="NODE.INPUT=VALUE, repeatable")] = None,
+    out: Annotated[Path, typer.Option(help="folder for the files")] = Path("pictures"),
+    server: Server = "127.0.0.1:8189",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="seconds until the run is cancelled")] = 3600.0,
+) -> None:
+    """Run a workflow, show its progress, download what it makes. Ctrl-C cancels the run."""
+    from cli.run import run_workflow
+
+    raise typer.Exit(run_workflow(workflow, set_ or [], out, server=server, timeout_s=timeout_s))
+
+
+@app.command()
+def models(
+    folder: Annotated[str | None, typer.Argument(help="only this folder kind, e.g. checkpoints")] = None,
+) -> None:
+    """List the model files found, with family, precision and size."""
+    from cli.models import list_models
+
+    raise typer.Exit(list_models(folder))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing or misconfigured on this machine."""
+    from cli.doctor import diagnose
+
+    raise typer.Exit(diagnose())
+
+
+def main() -> None:
+    """Entry point: typed errors become one line and exit status 1."""
+    try:
+        app()
+    except HeliographError as error:
+        print(f"heliograph: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

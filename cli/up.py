@@ -1,0 +1,114 @@
+"""`heliograph up`: start every service as a process of its own and keep them running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kit.errors import InvalidRequest
+
+MAX_BACKOFF_S = 15.0
+STABLE_S = 20.0
+DRAIN_S = 20.0
+
+
+@dataclass
+class Service:
+    """One supervised process: restarted with growing pauses when it dies."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    backoff_s: float = 0.25
+    restart_at: float = 0.0
+    restarts: int = field(default=0)
+
+    def start(self, now: float) -> None:
+        """Start it in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor."""
+        self.process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
+        self.started_at = now
+
+    def check(self, now: float, say: Callable[[str], None]) -> None:
+        """Notice a death, and start again when its pause is over."""
+        if self.process is not None and (status := self.process.poll()) is not None:
+            if now - self.started_at > STABLE_S:
+                self.backoff_s = 0.25
+            say(f"{self.name} ended with status {status}; starting it again in {self.backoff_s:g} s")
+            self.process, self.restart_at = None, now + self.backoff_s
+            self.backoff_s = min(self.backoff_s * 2, MAX_BACKOFF_S)
+            self.restarts += 1
+        if self.process is None and now >= self.restart_at:
+            self.start(now)
+
+
+def services(workers: int, serving: str) -> list[Service]:
+    """What runs on one machine, in the order in which it is started."""
+    if serving not in ("embedded", "triton"):
+        raise InvalidRequest("serving is either embedded or triton", serving=serving)
+    environment = {**os.environ, "HELIOGRAPH_SERVING": serving}
+    python = sys.executable
+    found = [
+        Service("front", (python, "-m", "orchestrator.app.front"), environment),
+        Service("bridge", (python, "-m", "rest_bridge.app.main"), environment),
+        Service("models", (python, "-m", "model_service.app.main"), environment),
+        *(
+            Service(f"worker-{index}", (python, "-m", "orchestrator.app.worker"), environment)
+            for index in range(workers)
+        ),
+    ]
+    if serving == "triton":
+        found.insert(2, Service("triton", (python, "deploy/triton/serve.py"), environment))
+    return found
+
+
+def run_services(workers: int, serving: str) -> int:
+    """Supervise until SIGINT or SIGTERM, then drain; returns the exit status."""
+    running = services(workers, serving)
+    stop = False
+
+    def request_stop(_signal: int, _frame: object) -> None:
+        nonlocal stop
+        stop = True
+
+    signal.signal(signal.SIGINT, request_stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    rest = f"{os.environ.get('HELIOGRAPH_REST_HOST', '127.0.0.1')}:{os.environ.get('HELIOGRAPH_REST_PORT', '8188')}"
+    _say(f"REST and WebSocket on http://{rest}, gRPC on {os.environ.get('HELIOGRAPH_FRONT_ADDRESS', '127.0.0.1:8189')}")
+    while not stop:
+        now = time.monotonic()
+        for service in running:
+            service.check(now, _say)
+        time.sleep(0.1)
+    return _drain(running)
+
+
+def _drain(running: list[Service]) -> int:
+    """Ask every service to finish (workers first, so that the front can store their outcomes), then insist."""
+    order = sorted(running, key=lambda service: not service.name.startswith("worker"))
+    for service in order:
+        if service.process is not None and service.process.poll() is None:
+            service.process.terminate()
+    deadline = time.monotonic() + DRAIN_S
+    status = 0
+    for service in order:
+        if service.process is None:
+            continue
+        try:
+            service.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _say(f"{service.name} did not stop within {DRAIN_S:g} s; killing it")
+            service.process.kill()
+            service.process.wait()
+            status = 1
+    return status
+
+
+def _say(text: str) -> None:
+    print(f"heliograph: {text}", file=sys.stderr, flush=True)
