@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import grpc
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
 from heliograph.artifact.v1 import artifact_service_pb2 as artifact
 from heliograph.artifact.v1 import artifact_service_pb2_grpc as artifact_grpc
 from heliograph.graph.v1 import event_pb2 as event
 from heliograph.graph.v1 import run_service_pb2 as runs
 from heliograph.graph.v1 import run_service_pb2_grpc as runs_grpc
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
 from kit.errors import InvalidPrompt, InvalidRequest
 from kit.serve import channel_options
 from kit.status import from_rpc_error

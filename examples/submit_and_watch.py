@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import grpc
-
 from heliograph.artifact.v1 import artifact_service_pb2 as artifact
 from heliograph.artifact.v1 import artifact_service_pb2_grpc as artifact_grpc
 from heliograph.graph.v1 import event_pb2 as event
@@ -34,9 +33,8 @@ def main() -> int:
         for answer in service.WatchRun(runs.WatchRunRequest(run_id=receipt.run_id), timeout=3600):
             kind = answer.event.WhichOneof("event")
             if kind == "progress":
-                print(
-                    f"node {answer.event.progress.node_id}: {answer.event.progress.value:g} of {answer.event.progress.max:g}"
-                )
+                step = answer.event.progress
+                print(f"node {step.node_id}: {step.value:g} of {step.max:g}")
             elif kind == "failed":
                 print("failed:", answer.event.failed.exception_message)
             elif kind == "ended":

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from kit import telemetry
-from kit.errors import HeliographError, Internal
+from kit.errors import HeliographError, Internal, Unsupported
 from kit.status import to_status
 
 Continuation = Callable[[grpc.HandlerCallDetails], Any]
@@ -22,6 +22,8 @@ def _status_for(error: Exception, method: str, log: logging.Logger) -> grpc.Stat
     """Status of an error; what is not typed is logged with its traceback under the trace id that the client gets."""
     if isinstance(error, HeliographError) and not isinstance(error, Internal):
         return to_status(error)
+    if isinstance(error, NotImplementedError) and str(error) == "Method not implemented!":  # generated base class
+        return to_status(Unsupported("this server does not offer the method", reason="METHOD", method=method))
     trace = telemetry.trace_id() or secrets.token_hex(16)
     log.error("call failed: method=%s trace_id=%s", method, trace, exc_info=error)
     return to_status(error if isinstance(error, Internal) else Internal("unexpected"), trace)

@@ -65,10 +65,11 @@ def dpmpp_2m_sde(
         if previous is not None and previous_h is not None:
             difference = (denoised - previous) * (h / previous_h)
             if solver_type == "heun":
-                x = x + (decay.expm1() / -decay * -1 + 1) * difference
+                x = x + (1 - decay.expm1() / decay) * difference
             else:
                 x = x - 0.5 * decay.expm1() * difference
-        x = _noised(x, draw(sigmas[i], sigmas[i + 1]), sigmas[i + 1], h, eta, s_noise)
+        if eta > 0 and s_noise > 0:
+            x = x + draw(sigmas[i], sigmas[i + 1]) * _noise_level(sigmas[i + 1], h, eta) * s_noise
         previous, previous_h = denoised, h
     return x
 
@@ -97,12 +98,11 @@ def dpmpp_3m_sde(run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0
         elif past:
             one, h_1 = past[0]
             x = x + phi_2 * (denoised - one) / (h_1 / h)
-        x = _noised(x, draw(sigmas[i], sigmas[i + 1]), sigmas[i + 1], h, eta, s_noise)
+        if eta > 0 and s_noise > 0:
+            x = x + draw(sigmas[i], sigmas[i + 1]) * _noise_level(sigmas[i + 1], h, eta) * s_noise
         past = [(denoised, h), *past[:1]]
     return x
 
 
-def _noised(x: Tensor, noise: Tensor, sigma: Tensor, h: Tensor, eta: float, s_noise: float) -> Tensor:
-    if eta <= 0 or s_noise <= 0:
-        return x
-    return x + noise * sigma * (-2 * h * eta).expm1().neg().sqrt() * s_noise
+def _noise_level(sigma: Tensor, h: Tensor, eta: float) -> Tensor:
+    return sigma * (-2 * h * eta).expm1().neg().sqrt()

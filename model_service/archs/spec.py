@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kit.errors import InvalidModel
 from model_service.weights.header import Header, TensorEntry
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class Part:
     prefix: str
     entries: Mapping[str, TensorEntry]
 
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of the tensor `name`, None where the file has no such tensor."""
+    def need(self, name: str, rank: int | None) -> tuple[int, ...]:
+        """Shape of the tensor `name`; InvalidModel if the file lacks it or it has another rank (None: any)."""
         entry = self.entries.get(name)
-        return None if entry is None else entry.shape
+        if entry is None:
+            raise InvalidModel("a tensor that this network needs is missing", tensor=self.prefix + name)
+        if rank is not None and len(entry.shape) != rank:
+            raise InvalidModel("a tensor has the wrong rank", tensor=entry.name, shape=entry.shape, rank=rank)
+        return entry.shape
 
     def has(self, start: str) -> bool:
         """Whether any tensor's name begins with `start`."""

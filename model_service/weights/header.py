@@ -9,7 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor of a file. `dtype` in safetensors' words ("F32", "F16", "BF16", "I64" ...), `offset` absolute bytes."""
+    """One tensor of a file: C-contiguous, little-endian bytes.
+
+    `dtype` in safetensors' words ("F32", "F16", "BF16", "I64" ...), `offset` absolute bytes in the file.
+    """
 
     name: str
     dtype: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +27,13 @@ MAX_ENTRY_CHARACTERS = 4096
 MAX_SIDE = (1 << 63) - 1
 LENGTH_BYTES = 8
 
-_SPACE = " \t\n\r"
+_SPACE = re.compile(r"[ \t\n\r]*")
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 
 
 def looks_like_safetensors(start: bytes) -> bool:
-    """Whether a file's first bytes can be a length followed by a JSON object."""
-    return len(start) > LENGTH_BYTES and start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
+    """Whether a file's first bytes are a credible length (under 1 TB) followed by a JSON object."""
+    return start[5 : LENGTH_BYTES + 1] == b"\0\0\0{"
 
 
 def read_safetensors(window: FileWindow) -> Header:
@@ -190,8 +191,8 @@ class _HeaderParser:
         return self._text[self._at : self._at + 1]
 
     def _skip_space(self) -> None:
-        while self._at < len(self._text) and self._text[self._at] in _SPACE:
-            self._at += 1
+        space = _SPACE.match(self._text, self._at)
+        self._at = self._at if space is None else space.end()
 
     def _unique(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         fields = dict(pairs)

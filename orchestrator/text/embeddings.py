@@ -22,7 +22,7 @@ Find = Callable[[str], str | None]
 
 
 def pieces(text: str, find: Find, unknown: Callable[[str], None]) -> tuple[str | EmbeddingName, ...]:
-    """Text and embeddings in order. `find` gives the file of a name or None; those names go to `unknown` and are left out."""
+    """Text and embeddings in order; names for which `find` gives None go to `unknown` and are left out."""
     first, *others = _SPLIT.split(text)
     out: list[str | EmbeddingName] = []
     for part in [first, *(_MARK + other for other in others)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
@@ -9,6 +10,8 @@ from itertools import pairwise
 
 from orchestrator.text.vocabulary import END_OF_WORD, END_TEXT, START_TEXT, clip_vocabulary
 
+# A special token written in a prompt counts as one, whatever it touches.
+_SPECIAL = re.compile(f"({re.escape(START_TEXT)}|{re.escape(END_TEXT)})")
 _CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 # The blocks that BERT's tokenizer (Apache-2.0, google-research/bert) treats as one word per character.
 _IDEOGRAPHS = (
@@ -25,7 +28,8 @@ _IDEOGRAPHS = (
 
 def token_ids(text: str) -> tuple[int, ...]:
     """Ids of `text` without start and end tokens."""
-    return tuple(token for word in words(clean(text)) for token in _word_ids(word))
+    parts = _SPECIAL.split(text)
+    return tuple(token for part in parts for word in words(clean(part)) for token in _word_ids(word))
 
 
 def clean(text: str) -> str:
@@ -57,7 +61,7 @@ def words(text: str) -> Iterator[str]:
 
 def _word_length(text: str, start: int) -> int:
     for fixed in (START_TEXT, END_TEXT, *_CONTRACTIONS):
-        if text.startswith(fixed, start):
+        if text[start : start + len(fixed)].casefold() == fixed:
             return len(fixed)
     kind = _kind(text[start])
     if kind == "N":

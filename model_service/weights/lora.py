@@ -1,0 +1,142 @@
+"""Plain LoRA as a patch of a component: only the tensors that change, computed as ComfyUI computes them.
+
+A weight W becomes W + strength * alpha / rank * (up @ down) (Hu et al. 2021, https://arxiv.org/abs/2106.09685), all in
+float32, one LoRA after the other, rounded once at the end: UNet weights stay float32, a text encoder's are float16
+before and after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kit.errors import InvalidModel, InvalidRequest
+from model_service.weights.header import Header, TensorEntry
+from model_service.weights.lora_file import LoraModule, lora_content
+from model_service.weights.lora_names import lora_aliases
+from model_service.weights.reader import TensorFile
+
+Array = npt.NDArray[Any]
+Wide = npt.NDArray[np.float32]
+
+# Architectures whose weights are kept in float16 while serving (PARITY: text encoders are stored float16).
+_HALF_ARCHS = frozenset({"clip_l"})
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """One LoRA file with the strength for this component (any sign; 0 leaves everything as it is)."""
+
+    header: Header
+    strength: float
+
+
+@dataclass(frozen=True)
+class Patch:
+    """`tensors`: component tensor name -> its new value, changed ones only.
+
+    `unmatched`: for each use, the stems and keys that name nothing in this component (another component's usually).
+    """
+
+    tensors: Mapping[str, Array]
+    unmatched: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Change:
+    module: LoraModule
+    file: TensorFile
+    header: Header
+    strength: float
+
+
+def apply_loras(uses: Sequence[LoraUse], base: Header, entries: Mapping[str, TensorEntry], arch: str) -> Patch:
+    """Patch a component of `base` with LoRAs in order.
+
+    `entries`: the component's own tensor names (LDM layout for a UNet) -> places in `base`; `arch`: its architecture.
+    Result dtype float32, for text encoders float16. Raises `Unsupported` (LORA_KIND, LORA_ARCH), `InvalidModel`
+    (LORA_BROKEN; LORA_MISFIT where a pair has another shape than the weight it names), `InvalidRequest` for a strength
+    that is no number.
+    """
+    aliases = lora_aliases(arch, entries)
+    changes: dict[str, list[_Change]] = {}
+    unmatched: list[tuple[str, ...]] = []
+    for use in uses:
+        if not math.isfinite(use.strength):
+            raise InvalidRequest("a LoRA's strength is no number", reason="LORA_STRENGTH", strength=use.strength)
+        content = lora_content(use.header)
+        file = TensorFile(use.header)
+        lost = list(content.strangers)
+        for stem, module in content.modules.items():
+            name = aliases.get(stem)
+            if name is None:
+                lost.append(stem)
+                continue
+            change = _Change(module, file, use.header, use.strength)
+            _check_fit(change, name, entries[name])
+            if use.strength:
+                changes.setdefault(name, []).append(change)
+        unmatched.append(tuple(lost))
+    base_file = TensorFile(base) if changes else None
+    tensors: dict[str, Array] = {}
+    for name, stack in changes.items():
+        assert base_file is not None
+        tensors[name] = _patched(base_file.at(entries[name]), stack, half=arch in _HALF_ARCHS)
+    return Patch(tensors, tuple(unmatched))
+
+
+def _check_fit(change: _Change, name: str, entry: TensorEntry) -> None:
+    up, down = change.module.up.shape, change.module.down.shape
+    # A linear pair may patch a 1x1 convolution and the other way round: only the products of the sides must agree.
+    if not entry.shape or entry.shape[0] != up[0] or math.prod(entry.shape[1:]) != math.prod(down[1:]):
+        raise InvalidModel(
+            "the LoRA was made for another model: a pair has another shape than the weight it names",
+            reason="LORA_MISFIT", file=change.header.path.name, module=change.module.stem, tensor=name,
+            weight=list(entry.shape), up=list(up), down=list(down),
+        )  # fmt: skip
+
+
+def _patched(weight: Array, stack: Sequence[_Change], half: bool) -> Array:
+    if half:
+        weight = _rounded(weight)
+    total: Wide = weight.astype(np.float32)
+    for change in stack:
+        difference = _difference(change)
+        np.multiply(difference, np.float32(_scale(change)), out=difference)
+        total += difference.reshape(total.shape)
+    return _rounded(total) if half else total
+
+
+def _difference(change: _Change) -> Wide:
+    """up @ down in float32: [out, in * kh * kw]."""
+    up = _wide(change.file.at(change.module.up), change.module.rank, rows=False)
+    down = _wide(change.file.at(change.module.down), change.module.rank, rows=True)
+    product: Wide = up @ down
+    return product
+
+
+def _wide(array: Array, rank: int, rows: bool) -> Wide:
+    flat = array.reshape(rank, -1) if rows else array.reshape(-1, rank)
+    return flat.astype(np.float32)
+
+
+def _scale(change: _Change) -> float:
+    if change.module.alpha is None:
+        return change.strength
+    alpha = float(change.file.at(change.module.alpha).reshape(-1)[0])
+    if not math.isfinite(alpha):
+        raise InvalidModel(
+            "a LoRA's alpha is no number",
+            reason="LORA_BROKEN", file=change.header.path.name, module=change.module.stem, alpha=alpha,
+        )  # fmt: skip
+    return change.strength * (alpha / change.module.rank)
+
+
+def _rounded(array: Array) -> Array:
+    with np.errstate(over="ignore"):  # a weight beyond float16's range becomes infinite, as it does in ComfyUI
+        return array.astype(np.float16)

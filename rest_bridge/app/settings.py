@@ -1,0 +1,56 @@
+"""What an operator may set for the REST bridge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kit.settings import KitSettings
+
+MIB = 1024 * 1024
+
+
+class Settings(KitSettings):
+    """REST bridge: ComfyUI's HTTP and WebSocket API."""
+
+    rest_host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback put authentication before it")
+    rest_port: Annotated[int, Field(ge=0, le=65535)] = Field(8188, description="TCP port; 0: any free one")
+    front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
+    model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")
+
+    rest_origin_policy: Literal["strict", "comfyui"] = Field(
+        "strict",
+        description="strict: Host must be loopback, our own address or allowed, and Origin must match it; "
+        "comfyui: as ComfyUI, which lets `Origin: null` and any non-loopback Host pass",
+    )
+    rest_allowed_hosts: str = Field("", description="Host names, comma separated, under which clients reach us")
+    rest_cors_origin: str = Field("", description="Origin that may call us from a browser, * for all; empty: none")
+
+    rest_max_upload_mib: Annotated[int, Field(ge=1, le=4096)] = Field(100, description="Largest request body, MiB")
+    rest_max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
+        67_108_864, description="Largest picture that is decoded for previews and masks, pixels"
+    )
+    rest_call_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="Deadline of one call, seconds")
+    rest_transfer_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="Deadline of one upload to the front, and of each chunk of a download, seconds"
+    )
+    rest_socket_limit: Annotated[int, Field(ge=1)] = Field(1024, description="WebSocket clients at once")
+    rest_socket_buffer_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
+        16, description="Unsent data of one WebSocket client before it is dropped, MiB"
+    )
+    rest_socket_buffer_messages: Annotated[int, Field(ge=16)] = Field(
+        4096, description="Unsent messages of one WebSocket client before it is dropped"
+    )
+    rest_drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="Time for open requests at shutdown, seconds")
+    rest_access_log: bool = Field(False, description="Log every request")
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest request body, bytes."""
+        return self.rest_max_upload_mib * MIB
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """Host names in lower case, without ports."""
+        return frozenset(name.strip().lower() for name in self.rest_allowed_hosts.split(",") if name.strip())

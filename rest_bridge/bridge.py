@@ -1,0 +1,38 @@
+"""What the endpoints work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rest_bridge.clients import Artifacts, Models, Runs
+from rest_bridge.delivery import Delivery
+from rest_bridge.pictures import Darkroom
+from rest_bridge.sockets import Sockets
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The services behind us and the clients before us."""
+
+    runs: Runs
+    artifacts: Artifacts
+    models: Models
+    sockets: Sockets
+    delivery: Delivery
+    darkroom: Darkroom
+    max_upload_bytes: int
+
+
+Handler = Callable[[Bridge, Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path (served with and without `/api`) and what answers each method; GET answers HEAD too."""
+
+    path: str
+    handlers: Mapping[str, Handler]

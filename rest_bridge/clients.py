@@ -1,0 +1,185 @@
+"""Calls to the front and the model service: each with a deadline, failures as typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from heliograph.artifact.v1 import artifact_service_pb2 as artifact
+from heliograph.artifact.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+from heliograph.common.v1 import file_pb2
+from heliograph.graph.v1 import event_pb2
+from heliograph.graph.v1 import run_service_pb2 as graph
+from heliograph.graph.v1.run_service_pb2_grpc import RunServiceStub
+from heliograph.model.v1 import model_service_pb2 as model
+from heliograph.model.v1.model_service_pb2_grpc import ModelServiceStub
+
+from kit import telemetry
+from kit.errors import NotFound, TooSlow
+from kit.status import from_rpc_error
+
+CHUNK_BYTES = 512 * 1024
+# History is read in pages: all of it need not fit into one message.
+_PAGE = 64
+
+_Response = TypeVar("_Response")
+
+
+class Readable(Protocol):
+    """An open upload."""
+
+    async def read(self, size: int = -1) -> bytes:
+        """Next bytes, empty at the end."""
+
+
+async def _call(method: Callable[..., Awaitable[_Response]], request: Any, timeout_s: float) -> _Response:
+    try:
+        return await method(request, timeout=timeout_s, metadata=telemetry.outgoing())
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+class Runs:
+    """RunService of the front."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = RunServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def submit(self, request: graph.SubmitRunRequest) -> graph.SubmitRunResponse:
+        """Stores a run. Raises InvalidPrompt, Conflict, Busy, Unready."""
+        return await _call(self._stub.SubmitRun, request, self._timeout_s)
+
+    async def queue(self, timeout_s: float | None = None) -> graph.ListQueueResponse:
+        """Running and pending runs."""
+        return await _call(self._stub.ListQueue, graph.ListQueueRequest(), timeout_s or self._timeout_s)
+
+    async def get(self, run_id: str) -> graph.Run | None:
+        """One run; None: unknown."""
+        try:
+            return (await _call(self._stub.GetRun, graph.GetRunRequest(run_id=run_id), self._timeout_s)).run
+        except NotFound:
+            return None
+
+    async def history(self, max_items: int | None, offset: int | None) -> list[graph.Run]:
+        """Finished runs, oldest first. Without `offset` the last `max_items`, else those from `offset` on."""
+        if max_items is not None and max_items <= _PAGE:
+            return await self._history_page(max_items, offset)
+        wanted = max_items if offset is not None else None
+        runs: list[graph.Run] = []
+        while wanted is None or len(runs) < wanted:
+            size = _PAGE if wanted is None else min(_PAGE, wanted - len(runs))
+            page = await self._history_page(size, (offset or 0) + len(runs))
+            runs += page
+            if len(page) < size:
+                break
+        return runs if max_items is None else runs[-max_items:] if offset is None else runs
+
+    async def _history_page(self, max_items: int, offset: int | None) -> list[graph.Run]:
+        request = graph.ListHistoryRequest(max_items=max_items, offset=offset)
+        return list((await _call(self._stub.ListHistory, request, self._timeout_s)).runs)
+
+    async def cancel_running(self, run_id: str | None) -> None:
+        """Stops this run if it runs; None: every running one."""
+        request = graph.CancelRunRequest(run_ids=[run_id] if run_id else [])
+        await _call(self._stub.CancelRun, request, self._timeout_s)
+
+    async def delete_pending(self, run_ids: list[str], everything: bool) -> None:
+        """Takes pending runs out of the queue."""
+        await _call(self._stub.DeletePending, graph.DeletePendingRequest(run_ids=run_ids, all=everything), self._timeout_s)
+
+    async def delete_history(self, run_ids: list[str], everything: bool) -> None:
+        """Forgets finished runs."""
+        await _call(self._stub.DeleteHistory, graph.DeleteHistoryRequest(run_ids=run_ids, all=everything), self._timeout_s)
+
+    async def object_info(self, node_type: str = "") -> bytes:
+        """`/object_info` as JSON text; one class or all."""
+        request = graph.ListNodeTypesRequest(node_type=node_type)
+        return (await _call(self._stub.ListNodeTypes, request, self._timeout_s)).object_info_json
+
+    async def system(self) -> graph.GetSystemResponse:
+        """Versions, memory, workers."""
+        return await _call(self._stub.GetSystem, graph.GetSystemRequest(), self._timeout_s)
+
+    async def free(self, unload_models: bool, free_memory: bool) -> None:
+        """Asks the workers to let memory go."""
+        request = graph.FreeMemoryRequest(unload_models=unload_models, free_memory=free_memory)
+        await _call(self._stub.FreeMemory, request, self._timeout_s)
+
+    async def watch(self, after_sequence: int, epoch: str) -> AsyncIterator[event_pb2.RunEvent]:
+        """Events of all runs; has no deadline, keepalive notices a dead peer. Raises Unready when the stream breaks."""
+        call = self._stub.WatchRuns(graph.WatchRunsRequest(after_sequence=after_sequence, epoch=epoch))
+        try:
+            async for response in call:
+                yield response.event
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
+
+
+class Artifacts:
+    """ArtifactService of the front."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float, transfer_timeout_s: float) -> None:
+        self._stub = ArtifactServiceStub(channel)
+        self._timeout_s = timeout_s
+        self._transfer_timeout_s = transfer_timeout_s
+
+    async def stat(self, ref: artifact.ArtifactRef) -> artifact.StatArtifactResponse:
+        """Size and time. Raises NotFound, InvalidRequest (the name leaves its area)."""
+        return await _call(self._stub.StatArtifact, artifact.StatArtifactRequest(ref=ref), self._timeout_s)
+
+    async def upload(self, ref: artifact.ArtifactRef, overwrite: bool, source: Readable) -> artifact.ArtifactRef:
+        """Stores a file in chunks; the answer's name may differ. Raises InvalidRequest."""
+
+        async def parts() -> AsyncIterator[artifact.UploadArtifactRequest]:
+            yield artifact.UploadArtifactRequest(header=artifact.UploadHeader(ref=ref, overwrite=overwrite))
+            while chunk := await source.read(CHUNK_BYTES):
+                yield artifact.UploadArtifactRequest(chunk=chunk)
+
+        return (await _call(self._stub.UploadArtifact, parts(), self._transfer_timeout_s)).ref
+
+    async def download(self, ref: artifact.ArtifactRef, offset: int, length: int) -> AsyncIterator[bytes]:
+        """`length` bytes from `offset` on (0: to the end). Raises NotFound, InvalidRequest, TooSlow (no next chunk)."""
+        call = self._stub.DownloadArtifact(artifact.DownloadArtifactRequest(ref=ref, offset=offset, length=length))
+        try:
+            while True:
+                async with asyncio.timeout(self._transfer_timeout_s):
+                    response = await call.read()
+                if not isinstance(response, artifact.DownloadArtifactResponse):  # end of stream
+                    return
+                yield response.chunk
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        except TimeoutError as error:
+            raise TooSlow("the download stalled", reason="CALL_DEADLINE", filename=ref.filename) from error
+        finally:
+            call.cancel()
+
+
+class Models:
+    """The parts of ModelService that lists and metadata need."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = ModelServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def folders(self) -> list[str]:
+        """Names of the model folders, in ComfyUI's order."""
+        response = await _call(self._stub.ListFolders, model.ListFoldersRequest(), self._timeout_s)
+        return [folder.name for folder in response.folders]
+
+    async def files(self, folder: str) -> list[str]:
+        """Names in a folder. Raises NotFound (unknown folder)."""
+        response = await _call(self._stub.ListModels, model.ListModelsRequest(folder=folder), self._timeout_s)
+        return [entry.file.name for entry in response.files]
+
+    async def metadata(self, folder: str, name: str) -> dict[str, str]:
+        """A file's own metadata. Raises NotFound, InvalidModel."""
+        file = file_pb2.FileRef(folder=folder, name=name)
+        request = model.DescribeModelRequest(file=file, skip_digest=True)
+        response = await _call(self._stub.DescribeModel, request, self._timeout_s)
+        return dict(response.metadata)

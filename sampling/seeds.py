@@ -1,0 +1,107 @@
+"""Exponential SDE solvers with stages; Gonzalez et al. (2023), "SEEDS", arXiv 2305.14267, data-prediction form.
+
+Each stage sees noise of its own sub-interval of the step, so that the stages share one Brownian motion.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from sampling.loop import SamplerRun
+
+
+def seeds_2(
+    run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, s_noise: float = 1.0, r: float = 0.5
+) -> Tensor:
+    """SEEDS-2: one inner stage at share `r` of the step in lambda."""
+    draw = run.gaussian(x)
+    model = run.model_sampling
+    noisy = eta > 0 and s_noise > 0
+    for i in range(len(sigmas) - 1):
+        denoised = run.predict(x, sigmas[i])
+        run.report(i, denoised, x)
+        if sigmas[i + 1] == 0:
+            x = denoised
+            continue
+        start, end = model.half_log_snr(sigmas[i]), model.half_log_snr(sigmas[i + 1])
+        h = end - start
+        middle = model.sigma_of_half_log_snr(start.lerp(end, r))
+        noises = [draw(sigmas[i], middle), draw(middle, sigmas[i + 1])] if noisy else []
+        x_2 = _advance(run, x, denoised, sigmas[i], middle, eta)
+        if noisy:
+            x_2 = x_2 + middle * s_noise * _joined(noises[:1], h, eta, (0.0, r))
+        denoised_2 = run.predict(x_2, middle)
+        weight = 1 / (2 * r)
+        x = _advance(run, x, (1 - weight) * denoised + weight * denoised_2, sigmas[i], sigmas[i + 1], eta)
+        if noisy:
+            x = x + sigmas[i + 1] * s_noise * _joined(noises, h, eta, (0.0, r, 1.0))
+    return x
+
+
+def seeds_3(
+    run: SamplerRun,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+    r_1: float = 1 / 3,
+    r_2: float = 2 / 3,
+) -> Tensor:
+    """SEEDS-3: two inner stages at shares `r_1` and `r_2` of the step in lambda."""
+    draw = run.gaussian(x)
+    model = run.model_sampling
+    noisy = eta > 0 and s_noise > 0
+    for i in range(len(sigmas) - 1):
+        denoised = run.predict(x, sigmas[i])
+        run.report(i, denoised, x)
+        if sigmas[i + 1] == 0:
+            x = denoised
+            continue
+        start, end = model.half_log_snr(sigmas[i]), model.half_log_snr(sigmas[i + 1])
+        h = end - start
+        places = [
+            sigmas[i],
+            model.sigma_of_half_log_snr(start.lerp(end, r_1)),
+            model.sigma_of_half_log_snr(start.lerp(end, r_2)),
+            sigmas[i + 1],
+        ]
+        shares = (0.0, r_1, r_2, 1.0)
+        noises = [draw(places[k], places[k + 1]) for k in range(3)] if noisy else []
+        correction, x_next = denoised * 0, x
+        for k in range(1, 4):
+            x_next = _advance(run, x, denoised, sigmas[i], places[k], eta) + correction
+            if noisy:
+                x_next = x_next + places[k] * s_noise * _joined(noises[:k], h, eta, shares[: k + 1])
+            if k < 3:
+                difference = run.predict(x_next, places[k]) - denoised
+                correction = _bend(run, places[k + 1], h * (eta + 1), shares[k], shares[k + 1]) * difference
+        x = x_next
+    return x
+
+
+def _advance(run: SamplerRun, x: Tensor, estimate: Tensor, sigma: Tensor, target: Tensor, eta: float) -> Tensor:
+    """Exact solution of the SDE's drift for a constant estimate."""
+    model = run.model_sampling
+    h = model.half_log_snr(target) - model.half_log_snr(sigma)
+    alpha = target * model.half_log_snr(target).exp()
+    return target / sigma * (-h * eta).exp() * x - alpha * (-h * (eta + 1)).expm1() * estimate
+
+
+def _bend(run: SamplerRun, target: Tensor, h_eta: Tensor, stage: float, share: float) -> Tensor:
+    """Weight at `target` (share of the step) for the change of the estimate seen at `stage`: share/stage * phi_2 term."""
+    alpha = target * run.model_sampling.half_log_snr(target).exp()
+    return share / stage * alpha * ((-share * h_eta).expm1() / (share * h_eta) + 1)
+
+
+def _joined(noises: Sequence[Tensor], h: Tensor, eta: float, shares: Sequence[float]) -> Tensor:
+    """Noise of the sub-intervals between `shares`, each decayed to the last share; unit is the target's sigma.
+
+    With equal sub-intervals (as in SEEDS) the k-th one from the end has variance exp(-2 a h) - exp(-2 b h).
+    """
+    end = shares[-1]
+    total = 0.0 * noises[0]
+    for noise, low, high in zip(noises, shares, shares[1:], strict=False):
+        near, far = end - high, end - low
+        total = total + ((-2 * near * h * eta).expm1() - (-2 * far * h * eta).expm1()).sqrt() * noise
+    return total
