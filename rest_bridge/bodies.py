@@ -22,10 +22,7 @@ async def read_json(request: Request) -> object:
 
 
 async def read_json_object(request: Request) -> dict[str, object]:
-    """The body as a JSON object; other JSON holds no keys we know, except `null` and numbers, which ComfyUI cannot read.
-
-    Raises MalformedRequest.
-    """
+    """The body as a JSON object; lists and texts hold no keys. Raises MalformedRequest for other JSON."""
     value = await read_json(request)
     if isinstance(value, dict):
         return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -17,12 +17,13 @@ from heliograph.model.v1 import model_service_pb2 as model
 from heliograph.model.v1.model_service_pb2_grpc import ModelServiceStub
 
 from kit import telemetry
-from kit.errors import NotFound, TooSlow
+from kit.errors import InvalidRequest, NotFound, TooSlow
 from kit.status import from_rpc_error
 
 CHUNK_BYTES = 512 * 1024
 # History is read in pages: all of it need not fit into one message.
 _PAGE = 64
+_TOO_LARGE = "ANSWER_TOO_LARGE"
 
 _Response = TypeVar("_Response")
 
@@ -59,23 +60,41 @@ class Runs:
     async def get(self, run_id: str) -> graph.Run | None:
         """One run; None: unknown."""
         try:
-            return (await _call(self._stub.GetRun, graph.GetRunRequest(run_id=run_id), self._timeout_s)).run
+            response: graph.GetRunResponse = await _call(
+                self._stub.GetRun, graph.GetRunRequest(run_id=run_id), self._timeout_s
+            )
         except NotFound:
             return None
+        return response.run
 
     async def history(self, max_items: int | None, offset: int | None) -> list[graph.Run]:
         """Finished runs, oldest first. Without `offset` the last `max_items`, else those from `offset` on."""
         if max_items is not None and max_items <= _PAGE:
-            return await self._history_page(max_items, offset)
-        wanted = max_items if offset is not None else None
+            try:
+                return await self._history_page(max_items, offset)
+            except InvalidRequest as error:
+                if error.reason != _TOO_LARGE:
+                    raise
+        runs = await self._history_in_pages(offset or 0, max_items if offset is not None else None)
+        return runs if max_items is None or offset is not None else runs[-max_items:]
+
+    async def _history_in_pages(self, start: int, wanted: int | None) -> list[graph.Run]:
         runs: list[graph.Run] = []
+        size = _PAGE
         while wanted is None or len(runs) < wanted:
-            size = _PAGE if wanted is None else min(_PAGE, wanted - len(runs))
-            page = await self._history_page(size, (offset or 0) + len(runs))
+            size = size if wanted is None else min(size, wanted - len(runs))
+            try:
+                page = await self._history_page(size, start + len(runs))
+            except InvalidRequest as error:  # big runs: the front tells how many fit into one message
+                if error.reason != _TOO_LARGE or not 0 < int(error.facts.get("fits", "0")) < size:
+                    raise
+                size = int(error.facts["fits"])
+                continue
             runs += page
             if len(page) < size:
                 break
-        return runs if max_items is None else runs[-max_items:] if offset is None else runs
+            size = _PAGE
+        return runs
 
     async def _history_page(self, max_items: int, offset: int | None) -> list[graph.Run]:
         request = graph.ListHistoryRequest(max_items=max_items, offset=offset)
@@ -88,16 +107,21 @@ class Runs:
 
     async def delete_pending(self, run_ids: list[str], everything: bool) -> None:
         """Takes pending runs out of the queue."""
-        await _call(self._stub.DeletePending, graph.DeletePendingRequest(run_ids=run_ids, all=everything), self._timeout_s)
+        await _call(
+            self._stub.DeletePending, graph.DeletePendingRequest(run_ids=run_ids, all=everything), self._timeout_s
+        )
 
     async def delete_history(self, run_ids: list[str], everything: bool) -> None:
         """Forgets finished runs."""
-        await _call(self._stub.DeleteHistory, graph.DeleteHistoryRequest(run_ids=run_ids, all=everything), self._timeout_s)
+        await _call(
+            self._stub.DeleteHistory, graph.DeleteHistoryRequest(run_ids=run_ids, all=everything), self._timeout_s
+        )
 
     async def object_info(self, node_type: str = "") -> bytes:
         """`/object_info` as JSON text; one class or all."""
         request = graph.ListNodeTypesRequest(node_type=node_type)
-        return (await _call(self._stub.ListNodeTypes, request, self._timeout_s)).object_info_json
+        response: graph.ListNodeTypesResponse = await _call(self._stub.ListNodeTypes, request, self._timeout_s)
+        return response.object_info_json
 
     async def system(self) -> graph.GetSystemResponse:
         """Versions, memory, workers."""
@@ -140,9 +164,12 @@ class Artifacts:
             while chunk := await source.read(CHUNK_BYTES):
                 yield artifact.UploadArtifactRequest(chunk=chunk)
 
-        return (await _call(self._stub.UploadArtifact, parts(), self._transfer_timeout_s)).ref
+        response: artifact.UploadArtifactResponse = await _call(
+            self._stub.UploadArtifact, parts(), self._transfer_timeout_s
+        )
+        return response.ref
 
-    async def download(self, ref: artifact.ArtifactRef, offset: int, length: int) -> AsyncIterator[bytes]:
+    async def download(self, ref: artifact.ArtifactRef, offset: int, length: int) -> AsyncGenerator[bytes]:
         """`length` bytes from `offset` on (0: to the end). Raises NotFound, InvalidRequest, TooSlow (no next chunk)."""
         call = self._stub.DownloadArtifact(artifact.DownloadArtifactRequest(ref=ref, offset=offset, length=length))
         try:

@@ -32,7 +32,7 @@ class Pace:
 class Feed:
     """Task that keeps the stream; give it to the event loop with `start`, end it with `stop`."""
 
-    def __init__(self, runs: Runs, delivery: Delivery, pace: Pace = Pace()) -> None:  # noqa: B008  # frozen
+    def __init__(self, runs: Runs, delivery: Delivery, pace: Pace = Pace()) -> None:
         self._runs = runs
         self._delivery = delivery
         self._pace = pace
@@ -76,7 +76,9 @@ class Feed:
             return  # delivered before the stream broke
         self._epoch, self._sequence = event.epoch, event.sequence
         if event.run_id in self._concluded:
-            return
+            if not event.HasField("started"):
+                return
+            del self._concluded[event.run_id]  # the id was used again
         try:
             self._delivery.handle(event)
         except (ValueError, KeyError, TypeError) as problem:

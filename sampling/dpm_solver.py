@@ -6,13 +6,15 @@ Lu et al. (2022), arXiv 2206.00927; k-diffusion `DPMSolver` (MIT). Time is t = -
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from sampling.loop import SamplerRun, ancestral_step
 
-_MAX_ATTEMPTS = 10_000
+_MAX_ATTEMPTS: Final = 10_000
+_TIME_TOLERANCE: Final = 1e-5
 
 
 def dpm_fast(run: SamplerRun, x: Tensor, sigmas: Tensor) -> Tensor:
@@ -105,12 +107,17 @@ _STEPS: dict[int, Callable[[_Noise, Tensor], list[Tensor]]] = {1: _first, 2: _se
 
 @dataclass
 class _StepSize:
-    """PID controller of the step size (Söderlind 2003), as in torchode and k-diffusion."""
+    """PID controller of the step size (Soderlind 2003), as in torchode and k-diffusion."""
 
     h: float
     weights: tuple[float, float, float]
     accept_safety: float
     errors: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, h: float, power: float, p: float, i: float, d: float, accept_safety: float) -> "_StepSize":
+        """`power`: the error falls with h to this power."""
+        return cls(h, ((p + i + d) / power, -(p + 2 * d) / power, d / power), accept_safety)
 
     def propose(self, error: float) -> bool:
         """Take in the error of a tried step, set the next size; whether the step may be kept."""
@@ -153,36 +160,33 @@ def dpm_adaptive(
         return x
     draw = run.gaussian(x)
     time, end = _time_range(sigmas)
-    # The error shrinks with h to the power of the order; with noise added only with h to the power 1.5.
-    power = 1.5 if eta else order
-    weights = ((pcoeff + icoeff + dcoeff) / power, -(pcoeff + 2 * dcoeff) / power, dcoeff / power)
-    size = _StepSize(abs(h_init), weights, accept_safety)
-    previous, step = x, 0
-    for _ in range(_MAX_ATTEMPTS):
-        if time >= end - 1e-5:
+    # With noise added the error falls with h to the power 1.5 only.
+    size = _StepSize.of(abs(h_init), 1.5 if eta else order, pcoeff, icoeff, dcoeff, accept_safety)
+    previous = x
+    for step in range(_MAX_ATTEMPTS):
+        if time >= end - _TIME_TOLERANCE:
             return x
         target = torch.minimum(end, time + size.h)
         down, up = (target, None) if eta == 0 else _ancestral_time(time, target, end, eta)
         noise = _Noise(run, x, time)
-        denoised = x - (-time).exp() * noise()
+        run.report(step, x - (-time).exp() * noise(), x)
         low, high = _STEPS[order](noise, down)
-        error = _error(low, high, previous, rtol, atol)
-        if size.propose(error):
-            previous = low
-            x = high if up is None else high + up * s_noise * draw((-time).exp(), (-target).exp())
+        if size.propose(_error(low, high, previous, rtol, atol)):
+            previous, x = low, high
+            if up is not None:
+                x = x + up * s_noise * draw((-time).exp(), (-target).exp())
             time = target
-        run.report(step, denoised, x)
-        step += 1
     raise RuntimeError("dpm_adaptive did not reach its end; the step size shrinks without bound")
 
 
 def _ancestral_time(time: Tensor, target: Tensor, end: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """The time to step to before noise brings the run back to `target`, and how much noise that is."""
     down, _ = ancestral_step((-time).exp(), (-target).exp(), eta)
     shortened = torch.minimum(end, -down.log())
-    up = ((-2 * target).exp() - (-2 * shortened).exp()).clamp(min=0).sqrt()
-    return shortened, up
+    return shortened, ((-2 * target).exp() - (-2 * shortened).exp()).sqrt()
 
 
 def _error(low: Tensor, high: Tensor, previous: Tensor, rtol: float, atol: float) -> float:
+    """Root mean square of the difference, in units of the tolerance."""
     delta = torch.maximum(torch.as_tensor(atol), rtol * torch.maximum(low.abs(), previous.abs()))
     return float(torch.linalg.norm((low - high) / delta) / low.numel() ** 0.5)

@@ -11,9 +11,7 @@ def _exponential_step(x: Tensor, denoised: Tensor, sigma: Tensor, target: Tensor
     return (target / sigma) * x - (-h).expm1() * denoised
 
 
-def dpmpp_2s_ancestral(
-    run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, s_noise: float = 1.0
-) -> Tensor:
+def dpmpp_2s_ancestral(run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
     """DPM-Solver++(2S) with r = 1/2 down to the ancestral level, then noise (k-diffusion)."""
     draw = run.gaussian(x)
     for i in range(len(sigmas) - 1):

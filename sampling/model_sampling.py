@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Literal
 
 import torch
@@ -25,20 +24,35 @@ _EDM_CLOCK: Final = 0.25  # c_noise = ln(sigma) / 4, Karras et al. (2022), table
 class ModelSampling:
     """The noise schedule a network was trained on and what its output means.
 
-    `sigmas` is the ascending table (float32, [N]). With the clock "table" a timestep is `index * stride + stride - 1`
+    `sigmas` is the ascending table (float32, [N]) and `log_sigmas` its logarithm; see `of_table`. With the clock "table" a timestep is `index * stride + stride - 1`
     (stride > 1 for distilled models that know only every stride-th timestep); with "log_sigma" it is ln(sigma)/4.
     """
 
     prediction: Prediction
     sigmas: Tensor
+    log_sigmas: Tensor
     sigma_data: float = 1.0
     clock: Clock = "table"
     stride: int = 1
     train_timesteps: int = 1000
 
-    @cached_property
-    def log_sigmas(self) -> Tensor:
-        return self.sigmas.log()
+    @classmethod
+    def of_table(
+        cls,
+        prediction: Prediction,
+        table: Tensor,
+        *,
+        sigma_data: float = 1.0,
+        clock: Clock = "table",
+        stride: int = 1,
+        train_timesteps: int = 1000,
+    ) -> "ModelSampling":
+        """From a sigma table in its original precision.
+
+        The logarithm is taken before rounding to float32: a fractional timestep halfway between two entries is as near to
+        one as to the other, and the last bit decides which of them the network is told.
+        """
+        return cls(prediction, table.float(), table.log().float(), sigma_data, clock, stride, train_timesteps)
 
     @property
     def sigma_min(self) -> float:
@@ -165,20 +179,22 @@ def discrete(
         raise ValueError(f"beta schedule {beta_schedule!r} is not known; known: 'linear'")
     betas = torch.linspace(linear_start**0.5, linear_end**0.5, timesteps, dtype=torch.float64) ** 2
     alpha_bars = torch.cumprod(1.0 - betas, dim=0)
-    sigmas = ((1 - alpha_bars) / alpha_bars).sqrt().float()
+    table = ((1 - alpha_bars) / alpha_bars).sqrt()
+    if zero_terminal_snr:
+        table = rescale_zero_terminal_snr(table)
     stride = 1
     if distilled_timesteps is not None:
         stride = timesteps // distilled_timesteps
-        sigmas = sigmas[stride - 1 :: stride]
-    if zero_terminal_snr:
-        sigmas = rescale_zero_terminal_snr(sigmas)
-    return ModelSampling(prediction, sigmas, stride=stride, train_timesteps=timesteps)
+        table = table.float()[stride - 1 :: stride]
+    return ModelSampling.of_table(prediction, table, stride=stride, train_timesteps=timesteps)
 
 
-def continuous_edm(prediction: Prediction, sigma_min: float, sigma_max: float, sigma_data: float = 1.0) -> ModelSampling:
+def continuous_edm(
+    prediction: Prediction, sigma_min: float, sigma_max: float, sigma_data: float = 1.0
+) -> ModelSampling:
     """A continuous schedule whose network is told ln(sigma)/4 (Karras et al. 2022); the table is uniform in log sigma."""
     sigmas = torch.linspace(math.log(sigma_min), math.log(sigma_max), 1000).exp()
-    return ModelSampling(prediction, sigmas, sigma_data=sigma_data, clock="log_sigma")
+    return ModelSampling.of_table(prediction, sigmas, sigma_data=sigma_data, clock="log_sigma")
 
 
 def rescale_zero_terminal_snr(sigmas: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Linear multistep samplers on the slope dx/dsigma: LMS, iPNDM, iPNDM with variable steps, DEIS."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -40,13 +40,19 @@ def _integrals(nodes: np.ndarray, low: float, high: float) -> list[float]:
     weights = []
     for j, node in enumerate(nodes):
         others = np.delete(nodes, j)
-        integral = np.polynomial.Polynomial.fromroots(others).integ()
-        weights.append(float((integral(high) - integral(low)) / np.prod(node - others)))
+        integral = np.polyint(_from_roots(others))
+        whole = np.polyval(integral, high) - np.polyval(integral, low)
+        weights.append(float(whole / np.prod(node - others)))
     return weights
 
 
-def _weighted(slopes: Sequence[Tensor], weights: Sequence[float] | Sequence[Tensor]) -> Tensor:
-    return torch.stack([s * w for s, w in zip(slopes, weights, strict=True)]).sum(dim=0)
+def _from_roots(roots: np.ndarray) -> np.ndarray:
+    """Coefficients of the monic polynomial with these roots, highest power first."""
+    return np.poly(roots) if len(roots) else np.ones(1)
+
+
+def _weighted(slopes: Sequence[Tensor], weights: Iterable[float | Tensor]) -> Tensor:
+    return torch.stack([weight * d for weight, d in zip(weights, slopes, strict=True)]).sum(dim=0)
 
 
 def ipndm(run: SamplerRun, x: Tensor, sigmas: Tensor, *, max_order: int = 4) -> Tensor:
@@ -131,6 +137,9 @@ def _deis_weights(sigmas: Tensor, max_order: int) -> list[list[float]]:
     times = (np.sqrt(beta_min**2 + 2 * beta_d * np.log(table**2 + 1)) - beta_min) / beta_d
     weights = []
     for i in range(len(times) - 1):
+        if sigmas[i + 1] <= 0:  # the step to zero is of first order, and the rate has no finite value there
+            weights.append([1.0])
+            continue
         nodes = times[[i - k for k in range(min(i + 1, max_order))]]
         taus = np.linspace(times[i], times[i + 1], _QUADRATURE_POINTS)
         # With alpha_bar = exp(-beta_d t^2 / 2 - beta_min t), d sigma/dt = alpha_bar' terms of sqrt(1/alpha_bar - 1).

@@ -11,6 +11,7 @@ from torch import Tensor
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
 SEED_RANGE: Final = 2**64
+_TREE_DIGITS: Final = 6  # torchsde rounds times of a BrownianTree to its tolerance of 1e-6
 
 
 def generator(seed: int) -> torch.Generator:
@@ -18,9 +19,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed % SEED_RANGE)
 
 
-def initial_noise(
-    latent_shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None
-) -> Tensor:
+def initial_noise(latent_shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
     """Noise (float32, CPU, `latent_shape`) of a run.
 
     Without `batch_index` it is one draw of the whole batch. With it (one entry per latent), one draw per index from 0 up
@@ -55,23 +54,27 @@ def brownian(x: Tensor, sigmas: Tensor, seed: int) -> NoiseSampler:
 
     The path spans the smallest positive to the largest of `sigmas`. It is always drawn on the CPU.
     """
+    low, high = float(sigmas[sigmas > 0].min()), float(sigmas.max())
 
     # Made on first use: a run of a single step has no span to draw a path over, and needs none.
     @cache
-    def tree() -> Callable[[Tensor, Tensor], Tensor]:
+    def tree() -> Callable[[float, float], Tensor]:
         import torchsde
 
-        low, high = sigmas[sigmas > 0].min().cpu().float(), sigmas.max().cpu().float()
-        path: Callable[[Tensor, Tensor], Tensor] = torchsde.BrownianTree(
+        path: Callable[[float, float], Tensor] = torchsde.BrownianTree(
             low, torch.zeros(x.shape), high, entropy=seed % SEED_RANGE
         )
         return path
 
+    def within(sigma: float) -> float:
+        # The tree rounds its span; a query past the rounded end would be a warning.
+        return min(max(sigma, round(low, _TREE_DIGITS)), round(high, _TREE_DIGITS))
+
     def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        here, there = sigma.cpu().float(), sigma_next.cpu().float()
+        here, there = float(sigma), float(sigma_next)
         # Paths run from the clean to the noisy end; a step down the schedule reads its increment backwards.
         sign = 1 if here < there else -1
-        increment = sign * tree()(torch.minimum(here, there), torch.maximum(here, there))
-        return (increment / (there - here).abs().sqrt()).to(x)
+        increment = sign * tree()(within(min(here, there)), within(max(here, there)))
+        return (increment / (sigma_next - sigma).abs().float().sqrt().cpu()).to(x)
 
     return draw

@@ -1,6 +1,7 @@
 """SA-Solver: stochastic Adams predictor and corrector; Xue et al. (2023), arXiv 2309.05019, data prediction."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,44 @@ Tau = Callable[[float], float]
 def tau_within(start_sigma: float, end_sigma: float, eta: float = 1.0) -> Tau:
     """`eta` while sigma lies between the two, 0 outside."""
     return lambda sigma: eta if end_sigma <= sigma <= start_sigma else 0.0
+
+
+@dataclass(frozen=True)
+class _Adams:
+    """Steps between the sigmas of one run; half log SNRs in float64, because weights are differences of close numbers."""
+
+    sigmas: Tensor
+    lambdas: Tensor
+    simple_order_2: bool
+
+    def step(self, x: Tensor, estimates: Sequence[Tensor], to: int, tau: float, *, correcting: bool) -> Tensor:
+        """From sigma `to - 1` to sigma `to`; the latest of `estimates` lies at `to` when correcting, else at `to - 1`."""
+        last = to + 1 if correcting else to
+        nodes = self.lambdas[last - len(estimates) : last]
+        make = _simple_weights if self.simple_order_2 and len(nodes) == 2 else _adams_weights
+        weights = make(nodes, self.lambdas[to - 1], self.lambdas[to], tau)
+        decay = float(torch.exp(-(tau**2) * self.span(to)))
+        alpha = float(self.sigmas[to].double() * self.lambdas[to].exp())
+        total = self.sigmas[to] / self.sigmas[to - 1] * decay * x
+        for estimate, weight in zip(estimates, weights, strict=True):
+            total = total + alpha * float(weight) * estimate
+        return total
+
+    def span(self, to: int) -> Tensor:
+        return self.lambdas[to] - self.lambdas[to - 1]
+
+    def noise_level(self, to: int, tau: float) -> float:
+        return float(self.sigmas[to] * torch.expm1(-2 * tau**2 * self.span(to)).neg().sqrt())
+
+    def orders(self, i: int, known: int, predictor: int, corrector: int, pece: bool) -> tuple[int, int]:
+        """Orders to predict and correct with at step `i`, falling towards an end at sigma 0."""
+        predict, correct = min(predictor, known), min(corrector, known)
+        if self.sigmas[-1] == 0:
+            left = len(self.sigmas) - 1 - i
+            predict, correct = min(predict, left - 1), min(correct, left)
+        # The first point is exact, and the last is not worth correcting unless it is evaluated again.
+        idle = i == 0 or (self.sigmas[i + 1] == 0 and not pece)
+        return predict, 0 if idle else correct
 
 
 def sa_solver(
@@ -36,64 +75,36 @@ def sa_solver(
     model = run.model_sampling
     tau = tau or tau_within(model.percent_to_sigma(0.2), model.percent_to_sigma(0.8))
     draw = run.gaussian(x)
-    lambdas = model.half_log_snr(sigmas).double()
-    weights = _simple_weights if simple_order_2 else _adams_weights
-    ends_clean = sigmas[-1] == 0
-    predicted, past = x, list[Tensor]()
-    last_tau, noise = 0.0, torch.zeros_like(x)
+    adams = _Adams(sigmas, model.half_log_snr(sigmas.double()), simple_order_2)
+    past: list[Tensor] = []
+    predicted, noise, last_tau = x, torch.zeros_like(x), 0.0
     for i in range(len(sigmas) - 1):
         denoised = run.predict(predicted, sigmas[i])
         run.report(i, denoised, predicted)
         past = [*past, denoised][-max(predictor_order, corrector_order, 1) :]
-        predict_with, correct_with = min(predictor_order, len(past)), min(corrector_order, len(past))
-        if ends_clean:
-            predict_with = min(predict_with, len(sigmas) - 2 - i)
-            correct_with = min(correct_with, len(sigmas) - 1 - i)
-        if i == 0 or (sigmas[i + 1] == 0 and not use_pece):
-            correct_with = 0
-        if correct_with == 0:
+        predict, correct = adams.orders(i, len(past), predictor_order, corrector_order, use_pece)
+        if correct == 0:
             x = predicted
         else:
-            nodes = lambdas[i - correct_with + 1 : i + 1]
-            part = weights(nodes, lambdas[i - 1], lambdas[i], last_tau, correcting=True)
-            x = _adams(x, past[-correct_with:], part, sigmas, lambdas, i, last_tau) + noise
+            # The corrector repeats the step that led here, with the same noise.
+            x = adams.step(x, past[-correct:], i, last_tau, correcting=True) + noise
             if use_pece:
-                denoised = run.predict(x, sigmas[i])
-                past[-1] = denoised
+                denoised = past[-1] = run.predict(x, sigmas[i])
         if sigmas[i + 1] == 0:
-            x = denoised
-            continue
+            return denoised
         last_tau = tau(float(sigmas[i + 1]))
-        nodes = lambdas[i - predict_with + 1 : i + 1]
-        part = weights(nodes, lambdas[i], lambdas[i + 1], last_tau, correcting=False)
-        predicted = _adams(x, past[-predict_with:], part, sigmas, lambdas, i + 1, last_tau)
         noise = torch.zeros_like(x)
         if last_tau > 0 and s_noise > 0:
-            level = float(torch.expm1(-2 * last_tau**2 * (lambdas[i + 1] - lambdas[i])).neg().sqrt())
-            noise = draw(sigmas[i], sigmas[i + 1]) * sigmas[i + 1] * level * s_noise
-        predicted = predicted + noise
-    return x if sigmas[-1] == 0 else predicted
+            noise = draw(sigmas[i], sigmas[i + 1]) * adams.noise_level(i + 1, last_tau) * s_noise
+        predicted = adams.step(x, past[-predict:], i + 1, last_tau, correcting=False) + noise
+    return predicted
 
 
-def _adams(
-    x: Tensor, estimates: Sequence[Tensor], weights: Tensor, sigmas: Tensor, lambdas: Tensor, to: int, tau: float
-) -> Tensor:
-    """One Adams step from sigma `to - 1` to sigma `to`; the weights are relative to alpha at the target."""
-    h = lambdas[to] - lambdas[to - 1]
-    decay = float(torch.exp(-(tau**2) * h))
-    alpha = float(sigmas[to].double() * lambdas[to].exp())
-    total = sigmas[to] / sigmas[to - 1] * decay * x
-    for estimate, weight in zip(estimates, weights, strict=True):
-        total = total + alpha * float(weight) * estimate
-    return total
-
-
-def _adams_weights(nodes: Tensor, start: Tensor, end: Tensor, tau: float, *, correcting: bool) -> Tensor:
+def _adams_weights(nodes: Tensor, start: Tensor, end: Tensor, tau: float) -> Tensor:
     """(1+tau^2) * integral over [start, end] of exp((1+tau^2)(u - end)) times the Lagrange polynomials on `nodes`.
 
     Eq. 14 of the paper; `nodes` [k] are half log SNRs, float64. The moments follow from integration by parts.
     """
-    del correcting
     k, rate, h = len(nodes), 1.0 + tau**2, float(end - start)
     # Moments of v = u - end, in [-h, 0], under rate * exp(rate v).
     moments = [1 - np.exp(-rate * h)]
@@ -103,16 +114,15 @@ def _adams_weights(nodes: Tensor, start: Tensor, end: Tensor, tau: float, *, cor
     weights = []
     for j in range(k):
         others = np.delete(shifted, j)
-        basis = np.polynomial.Polynomial.fromroots(others).coef / np.prod(shifted[j] - others)
-        weights.append(float(np.dot(basis, moments[:k])))
+        ascending = np.poly(others)[::-1] if k > 1 else np.ones(1)  # coefficients of the product of (v - other)
+        weights.append(float(np.dot(ascending, moments) / np.prod(shifted[j] - others)))
     return torch.tensor(weights, dtype=torch.float64)
 
 
-def _simple_weights(nodes: Tensor, start: Tensor, end: Tensor, tau: float, *, correcting: bool) -> Tensor:
-    """As `_adams_weights`, but order 2 in the simplified form of the paper's appendix D."""
-    if len(nodes) != 2:
-        return _adams_weights(nodes, start, end, tau, correcting=correcting)
+def _simple_weights(nodes: Tensor, start: Tensor, end: Tensor, tau: float) -> Tensor:
+    """As `_adams_weights` for two nodes, in the simplified form of the paper's appendix D."""
     rate, h = 1.0 + tau**2, end - start
     whole = torch.expm1(-h * rate).neg()
+    correcting = bool(nodes[-1] == end)
     older = whole - 0.5 * rate * h if correcting else 0.5 * rate * h**2 / (nodes[0] - start)
     return torch.stack([older, whole - older])

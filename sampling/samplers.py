@@ -7,7 +7,20 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from sampling import consistency, dpm_solver, dpmpp, er_sde, euler, multistep, res, sa_solver, second_order, sde, seeds, unipc
+from sampling import (
+    consistency,
+    dpm_solver,
+    dpmpp,
+    er_sde,
+    euler,
+    multistep,
+    res,
+    sa_solver,
+    sde,
+    second_order,
+    seeds,
+    unipc,
+)
 from sampling.loop import SamplerRun
 
 

@@ -160,7 +160,7 @@ def linear_quadratic(model_sampling: ModelSampling, steps: int) -> Tensor:
 
 
 def kl_optimal(model_sampling: ModelSampling, steps: int) -> Tensor:
-    """Uniform in arctan sigma; Sabour et al. (2024), "Align Your Steps", theorem 3.1. One step starts at the maximum."""
+    """Uniform in arctan sigma; Sabour et al. (2024), "Align Your Steps", theorem 3.1."""
     share = torch.arange(steps, dtype=torch.float32) / max(steps - 1, 1)
     low, high = math.atan(model_sampling.sigma_min), math.atan(model_sampling.sigma_max)
     return _ending_in_zero((share * low + (1 - share) * high).tan())

@@ -24,7 +24,7 @@ def _slope_after(run: SamplerRun, x: Tensor, d: Tensor, sigma: Tensor, target: T
 
 
 def heunpp2(run: SamplerRun, x: Tensor, sigmas: Tensor) -> Tensor:
-    """Heun with up to two look-ahead slopes, weighted by their sigma; "Heun++" of Wang's diffusion solvers, order 2 and 3."""
+    """Heun with up to two look-ahead slopes, weighted by their sigma: "Heun++" of order 2 and 3."""
     last = sigmas[-1]
     for i in range(len(sigmas) - 1):
         denoised = run.predict(x, sigmas[i])

@@ -4,7 +4,9 @@ Each stage sees noise of its own sub-interval of the step, so that the stages sh
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from sampling.loop import SamplerRun
@@ -52,6 +54,7 @@ def seeds_3(
     draw = run.gaussian(x)
     model = run.model_sampling
     noisy = eta > 0 and s_noise > 0
+    shares = (0.0, r_1, r_2, 1.0)
     for i in range(len(sigmas) - 1):
         denoised = run.predict(x, sigmas[i])
         run.report(i, denoised, x)
@@ -60,23 +63,18 @@ def seeds_3(
             continue
         start, end = model.half_log_snr(sigmas[i]), model.half_log_snr(sigmas[i + 1])
         h = end - start
-        places = [
-            sigmas[i],
-            model.sigma_of_half_log_snr(start.lerp(end, r_1)),
-            model.sigma_of_half_log_snr(start.lerp(end, r_2)),
-            sigmas[i + 1],
-        ]
-        shares = (0.0, r_1, r_2, 1.0)
-        noises = [draw(places[k], places[k + 1]) for k in range(3)] if noisy else []
-        correction, x_next = denoised * 0, x
-        for k in range(1, 4):
-            x_next = _advance(run, x, denoised, sigmas[i], places[k], eta) + correction
+        inner = [model.sigma_of_half_log_snr(start.lerp(end, r)) for r in (r_1, r_2)]
+        places = [sigmas[i], *inner, sigmas[i + 1]]
+        noises = [draw(*pair) for pair in pairwise(places)] if noisy else []
+        bend, stage = torch.zeros_like(x), x
+        for k in (1, 2, 3):
+            stage = _advance(run, x, denoised, sigmas[i], places[k], eta) + bend
             if noisy:
-                x_next = x_next + places[k] * s_noise * _joined(noises[:k], h, eta, shares[: k + 1])
+                stage = stage + places[k] * s_noise * _joined(noises[:k], h, eta, shares[: k + 1])
             if k < 3:
-                difference = run.predict(x_next, places[k]) - denoised
-                correction = _bend(run, places[k + 1], h * (eta + 1), shares[k], shares[k + 1]) * difference
-        x = x_next
+                change = run.predict(stage, places[k]) - denoised
+                bend = _bend(run, places[k + 1], h * (eta + 1), shares[k], shares[k + 1]) * change
+        x = stage
     return x
 
 
@@ -89,19 +87,18 @@ def _advance(run: SamplerRun, x: Tensor, estimate: Tensor, sigma: Tensor, target
 
 
 def _bend(run: SamplerRun, target: Tensor, h_eta: Tensor, stage: float, share: float) -> Tensor:
-    """Weight at `target` (share of the step) for the change of the estimate seen at `stage`: share/stage * phi_2 term."""
+    """Weight at `target` (a `share` of the step) of the change of the estimate seen at `stage`: the phi_2 term."""
     alpha = target * run.model_sampling.half_log_snr(target).exp()
     return share / stage * alpha * ((-share * h_eta).expm1() / (share * h_eta) + 1)
 
 
 def _joined(noises: Sequence[Tensor], h: Tensor, eta: float, shares: Sequence[float]) -> Tensor:
-    """Noise of the sub-intervals between `shares`, each decayed to the last share; unit is the target's sigma.
+    """Noise of the sub-intervals between `shares`, decayed to the last share; in units of the sigma there.
 
-    With equal sub-intervals (as in SEEDS) the k-th one from the end has variance exp(-2 a h) - exp(-2 b h).
+    A sub-interval that ends `near` and begins `far` before the last share has variance e^(-2 near h) - e^(-2 far h).
     """
-    end = shares[-1]
-    total = 0.0 * noises[0]
-    for noise, low, high in zip(noises, shares, shares[1:], strict=False):
-        near, far = end - high, end - low
+    total = torch.zeros_like(noises[0])
+    for noise, (low, high) in zip(noises, pairwise(shares), strict=True):
+        near, far = shares[-1] - high, shares[-1] - low
         total = total + ((-2 * near * h * eta).expm1() - (-2 * far * h * eta).expm1()).sqrt() * noise
     return total

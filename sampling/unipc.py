@@ -91,8 +91,8 @@ class _Update:
             factorial *= k + 1
             phi = phi / -h - 1 / factorial
         matrix, vector = torch.stack(rows), torch.stack(right)
-        half = torch.full((1,), 0.5)  # both papers' code use 1/2 where one unknown is left
-        predictor = half[:0] if order == 1 else half if order == 2 else torch.linalg.solve(matrix[:-1, :-1], vector[:-1])
+        half = torch.full((1,), 0.5)  # the paper's code takes 1/2 where one unknown is left
+        predictor = half[: order - 1] if order < 3 else torch.linalg.solve(matrix[:-1, :-1], vector[:-1])
         corrector = half if order == 1 else torch.linalg.solve(matrix, vector)
         return cls(points, target, predictor, corrector, scale)
 

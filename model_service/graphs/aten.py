@@ -68,12 +68,12 @@ def _transpose(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
     order = list(range(rank))
     first, second = args[1] % rank, args[2] % rank
     order[first], order[second] = order[second], order[first]
-    return e.node("Transpose", args[0], perm=order)
+    return e.transpose(args[0], order)
 
 
 @operator("aten.permute.default")
 def _permute(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    return e.node("Transpose", args[0], perm=[axis % len(args[1]) for axis in args[1]])
+    return e.transpose(args[0], [axis % len(args[1]) for axis in args[1]])
 
 
 @operator("aten.reshape.default", "aten.view.default", "aten.unflatten.int", "aten.flatten.using_ints")

@@ -64,18 +64,20 @@ def bind(
     _check_names(weights, part, unused, replaced)
     _check_tensors(weights, part, replaced)
     path = part.header.path.resolve()  # ONNX Runtime refuses links that leave the folder
+    nowhere = path.stat().st_size  # behind the end: opening fails unless these tensors are given
     copied: list[CopiedTensor] = []
     narrow: dict[str, int] = {}
     mapped = 0
     for name, weight in weights.items():
         entry = replaced.get(name) or part.entries[name]
         kind, width = _STORED[entry.dtype]
-        where = part.entries[name]
-        offset = where.offset
-        if name not in replaced and entry.offset % width:
+        offset = entry.offset
+        if name in replaced:
+            offset = nowhere
+        elif entry.offset % width:
             copied.append(CopiedTensor(name, entry.dtype, tuple(weight.dims), entry.offset))
-            offset -= offset % width
-        elif name not in replaced:
+            offset = nowhere
+        else:
             mapped += entry.nbytes
         _point(weight, path.name, offset, entry.nbytes)
         if kind != weight.data_type:
@@ -135,29 +137,28 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _widen(graph: onnx.GraphProto, narrow: Mapping[str, int]) -> None:
-    """Cast each weight of `narrow` (name -> type that the graph computes in) just before its first use.
+    """Cast each weight of `narrow` (name -> type that the graph computes in).
 
     A table that rows are picked from is cast behind the picking: a vocabulary is far larger than a prompt.
     """
-    done: set[str] = set()
+    casts: dict[str, onnx.NodeProto] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        behind = None
+        behind = []
         for place, name in enumerate(node.input):
             if name not in narrow:
                 continue
             if node.op_type == "Gather" and place == 0:
-                behind = _cast(f"{node.output[0]}.narrow", node.output[0], narrow[name])
-                node.output[0] = behind.input[0]
-                continue
-            wide = f"{name}.wide"
-            node.input[place] = wide
-            if name not in done:
-                done.add(name)
-                nodes.append(_cast(name, wide, narrow[name]))
-        nodes.extend([node] if behind is None else [node, behind])
+                behind.append(_cast(f"{node.output[0]}.narrow", node.output[0], narrow[name]))
+                node.output[0] = behind[0].input[0]
+            else:
+                casts.setdefault(name, _cast(name, f"{name}.wide", narrow[name]))
+                node.input[place] = f"{name}.wide"
+        nodes.extend([node, *behind])
+    # ONNX Runtime walks from the outputs and, among a node's inputs, takes those written last first. Casts that are
+    # written first therefore run right before their use: one widened weight at a time is in memory, not all of them.
     del graph.node[:]
-    graph.node.extend(nodes)
+    graph.node.extend([*casts.values(), *nodes])
 
 
 def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:

@@ -38,15 +38,17 @@ def build_graph(arch: Arch, config: Any, options: GraphOptions) -> onnx.ModelPro
     results = _emit_all(program.graph, emitter, values)
     for spec, name in zip(signature.outputs, results, strict=True):
         emitter.nodes.append(helper.make_node("Identity", [name], [spec.name], name=f"output_{spec.name}"))
+    nodes = emitter.used_nodes([spec.name for spec in signature.outputs])
+    read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
-        emitter.nodes,
+        nodes,
         arch.id,
         [_value_info(spec) for spec in signature.inputs],
         [_value_info(spec) for spec in signature.outputs],
-        initializer=[*weights, *emitter.constants.values()],
+        initializer=[*weights, *(one for one in emitter.constants.values() if one.name in read)],
     )
     domains = [helper.make_opsetid("", OPSET)]
-    if any(node.domain == MICROSOFT for node in emitter.nodes):
+    if any(node.domain == MICROSOFT for node in nodes):
         domains.append(helper.make_opsetid(MICROSOFT, 1))
     return helper.make_model(
         graph, opset_imports=domains, ir_version=10, producer_name="heliograph", model_version=GRAPH_VERSION

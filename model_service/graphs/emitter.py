@@ -37,6 +37,9 @@ class Emitter:
         self.constants: dict[tuple[str, tuple[int, ...], bytes], TensorProto] = {}
         self._sides: dict[sympy.Expr, tuple[str, int]] = {}
         self._side_values: dict[sympy.Expr, str] = {}
+        self._sizes: dict[tuple[Dim, ...], str] = {}
+        self._reshaped: dict[str, tuple[str, tuple[Dim, ...]]] = {}
+        self._transposed: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._count = 0
 
     def node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
@@ -97,18 +100,44 @@ class Emitter:
         """Name of an INT64 tensor that holds all of these dimensions."""
         if all(isinstance(side, int) for side in dims):
             return self.ints(*(int(side) for side in dims))
-        return self.node("Concat", *(self.side(side) for side in dims), axis=0)
+        key = tuple(dims)
+        if key not in self._sizes:
+            self._sizes[key] = self.node("Concat", *(self.side(side) for side in dims), axis=0)
+        return self._sizes[key]
 
     def reshape(self, x: str, before: Sequence[Dim], after: Sequence[Dim]) -> str:
-        """Reshape; sides that stay in place are copied and one unknown is inferred, to spare shape arithmetic."""
+        """Reshape; a chain of reshapes becomes one, or none where it leads back to where it began."""
+        x, before = self._reshaped.get(x, (x, tuple(before)))
         if tuple(before) == tuple(after):
             return x
-        target: list[int | None] = []
-        for axis, side in enumerate(after):
-            if isinstance(side, int):
-                target.append(side)
-            else:
-                target.append(0 if axis < len(before) and before[axis] == side else None)
+        target = [
+            side if isinstance(side, int) else 0 if axis < len(before) and before[axis] == side else None
+            for axis, side in enumerate(after)
+        ]
         if target.count(None) > 1:
-            return self.node("Reshape", x, self.sizes(after))
-        return self.node("Reshape", x, self.ints(*(-1 if side is None else side for side in target)))
+            shape = self.sizes(after)
+        else:  # copied sides and one that is inferred spare the arithmetic
+            shape = self.ints(*(-1 if side is None else side for side in target))
+        y = self.node("Reshape", x, shape)
+        self._reshaped[y] = (x, tuple(before))
+        return y
+
+    def transpose(self, x: str, order: Sequence[int]) -> str:
+        """Reorder the axes; a transposition that undoes the one before gives back what was there."""
+        source, first = self._transposed.get(x, (x, tuple(range(len(order)))))
+        combined = tuple(first[axis] for axis in order)
+        if combined == tuple(range(len(order))):
+            return source
+        y = self.node("Transpose", source, perm=combined)
+        self._transposed[y] = (source, combined)
+        return y
+
+    def used_nodes(self, outputs: Sequence[str]) -> list[onnx.NodeProto]:
+        """The nodes that `outputs` depend on, in order."""
+        needed = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        return kept[::-1]

@@ -38,7 +38,8 @@ class SessionRecipe:
 
     `model_path`: the bound ONNX file; `weights_folder`: the folder its external data are in (already resolved);
     `overlay_path`: a .safetensors file whose tensors, named as the graph's, replace bound ones; `copied`: tensors to
-    read from `weights_location` into memory of their own, as (name, dtype, shape, offset); `threads`: 0 = all cores.
+    read from `weights_location` into memory of their own, as (name, dtype, shape, offset); `threads`: 0 = all cores;
+    `mapped_bytes`: size of the weights used in place.
     """
 
     model_path: str
@@ -47,6 +48,7 @@ class SessionRecipe:
     overlay_path: str | None = None
     copied: tuple[tuple[str, str, tuple[int, ...], int], ...] = ()
     threads: int = 0
+    mapped_bytes: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -102,6 +104,7 @@ def session_options(recipe: SessionRecipe) -> ort.SessionOptions:
     options.intra_op_num_threads = recipe.threads or os.cpu_count() or 1
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.enable_mem_pattern = False  # a plan for every input shape keeps a block for each of them
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", recipe.weights_folder)
     options.log_severity_level = 3

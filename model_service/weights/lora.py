@@ -20,12 +20,15 @@ from model_service.weights.header import Header, TensorEntry
 from model_service.weights.lora_file import LoraModule, lora_content
 from model_service.weights.lora_names import lora_aliases
 from model_service.weights.reader import TensorFile
+from model_service.weights.widen import widen
 
 Array = npt.NDArray[Any]
 Wide = npt.NDArray[np.float32]
 
 # Architectures whose weights are kept in float16 while serving (PARITY: text encoders are stored float16).
 _HALF_ARCHS = frozenset({"clip_l"})
+
+_BAND_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -102,27 +105,43 @@ def _check_fit(change: _Change, name: str, entry: TensorEntry) -> None:
 
 
 def _patched(weight: Array, stack: Sequence[_Change], half: bool) -> Array:
-    if half:
-        weight = _rounded(weight)
-    total: Wide = weight.astype(np.float32)
-    for change in stack:
-        difference = _difference(change)
-        np.multiply(difference, np.float32(_scale(change)), out=difference)
-        total += difference.reshape(total.shape)
-    return _rounded(total) if half else total
+    """The new value of one tensor, computed in bands of rows that stay in the processor's cache."""
+    rows = weight.reshape(weight.shape[0], -1)
+    pairs = [_Pair.read(change) for change in stack]
+    band = max(1, _BAND_ELEMENTS // max(1, rows.shape[1]))
+    scratch = np.empty((min(band, len(rows)), rows.shape[1]), np.float32)
+    wide: Wide = np.empty_like(scratch) if half else np.empty(rows.shape, np.float32)
+    result: Array = np.empty(rows.shape, np.float16) if half else wide
+    for start in range(0, len(rows), band):
+        part = rows[start : start + band]
+        total = wide[: len(part)] if half else wide[start : start + band]
+        widen(_rounded(part) if half else part, total)
+        for pair in pairs:
+            difference = scratch[: len(part)]
+            np.matmul(pair.up[start : start + band], pair.down, out=difference)
+            np.multiply(difference, pair.scale, out=difference)
+            np.add(total, difference, out=total)
+        if half:
+            result[start : start + band] = _rounded(total)
+    return result.reshape(weight.shape)
 
 
-def _difference(change: _Change) -> Wide:
-    """up @ down in float32: [out, in * kh * kw]."""
-    up = _wide(change.file.at(change.module.up), change.module.rank, rows=False)
-    down = _wide(change.file.at(change.module.down), change.module.rank, rows=True)
-    product: Wide = up @ down
-    return product
+@dataclass(frozen=True)
+class _Pair:
+    """One low-rank pair in float32: `up` [out, rank], `down` [rank, in * kh * kw], and strength * alpha / rank."""
 
+    up: Wide
+    down: Wide
+    scale: np.float32
 
-def _wide(array: Array, rank: int, rows: bool) -> Wide:
-    flat = array.reshape(rank, -1) if rows else array.reshape(-1, rank)
-    return flat.astype(np.float32)
+    @staticmethod
+    def read(change: _Change) -> _Pair:
+        module, file = change.module, change.file
+        return _Pair(
+            file.at(module.up).reshape(-1, module.rank).astype(np.float32),
+            file.at(module.down).reshape(module.rank, -1).astype(np.float32),
+            np.float32(_scale(change)),
+        )
 
 
 def _scale(change: _Change) -> float:
@@ -138,5 +157,7 @@ def _scale(change: _Change) -> float:
 
 
 def _rounded(array: Array) -> Array:
+    if array.dtype == np.float16:
+        return array
     with np.errstate(over="ignore"):  # a weight beyond float16's range becomes infinite, as it does in ComfyUI
         return array.astype(np.float16)

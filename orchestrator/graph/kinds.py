@@ -38,8 +38,8 @@ class Kind:
     wire: ClassVar[str] = ""
 
     @property
-    def link_type(self) -> str:
-        """Type name that a link into this input is compared with."""
+    def wire_type(self) -> str:
+        """Type name on the wire, which a link into this input is compared with."""
         return self.wire
 
     def known_options(self) -> dict[str, Json]:
@@ -56,7 +56,9 @@ def _given(**options: Json) -> dict[str, Json]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Numeric(Kind):
+class Numeric(Kind):
+    """A number with limits."""
+
     min: Number | None = None
     max: Number | None = None
     step: Number | None = None
@@ -82,7 +84,7 @@ class _Numeric(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int(_Numeric):
+class Int(Numeric):
     """A whole number."""
 
     wire: ClassVar[str] = "INT"
@@ -92,7 +94,7 @@ class Int(_Numeric):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Float(_Numeric):
+class Float(Numeric):
     """A number."""
 
     wire: ClassVar[str] = "FLOAT"
@@ -177,7 +179,7 @@ class Link(Kind):
     type: str = "*"
 
     @property
-    def link_type(self) -> str:
+    def wire_type(self) -> str:
         return self.type
 
     def known_options(self) -> dict[str, Json]:

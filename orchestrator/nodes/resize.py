@@ -1,4 +1,4 @@
-"""Resizing of images and latents [B, C, H, W] by ComfyUI's method names. Imports torch: only node functions import it."""
+"""Resizing of pictures and latents by ComfyUI's method names. Imports torch: only node functions import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PARALLEL = 1 - 1e-5
 def resized(samples: Tensor, width: int, height: int, method: str, crop: str = "disabled") -> Tensor:
     """`samples` [B, C, H, W] at the new size; crop "center" first cuts them to the new aspect ratio.
 
-    Methods: nearest-exact, bilinear, area, bicubic (torch), bislerp (spherical along channels), lanczos (8 bit, Pillow).
+    Methods: nearest-exact, bilinear, area, bicubic (torch), bislerp (on the sphere of channels), lanczos (8 bit).
     """
     if crop == "center":
         samples = _cut_to_aspect(samples, width / height)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kit.errors import InvalidRequest
 
+Function = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -34,7 +36,7 @@ class Tiling:
             return (0,)
         if tile <= self.overlap:
             raise InvalidRequest(
-                "the overlap is as large as the narrowest tile (half of tile_size): choose less overlap or a larger tile",
+                "the overlap is as large as the narrowest tile, which is half of tile_size: choose less overlap",
                 tile_size=2 * tile,
                 overlap=self.overlap,
             )
@@ -58,12 +60,12 @@ def three_shapes(tile: int, overlap: int, scale: float) -> tuple[Tiling, Tiling,
     )
 
 
-def tiled(samples: Tensor, function: Callable[[Tensor], Tensor], tiling: Tiling, step: Callable[[], None]) -> Tensor:
+def tiled(samples: Tensor, function: Function, tiling: Tiling, step: Callable[[], None]) -> Tensor:
     """`function` over all tiles of `samples` [B, C, H, W], weighted by linear ramps of the overlap's width."""
     return torch.cat([_tiled_one(sample[None], function, tiling, step) for sample in samples])
 
 
-def _tiled_one(sample: Tensor, function: Callable[[Tensor], Tensor], tiling: Tiling, step: Callable[[], None]) -> Tensor:
+def _tiled_one(sample: Tensor, function: Function, tiling: Tiling, step: Callable[[], None]) -> Tensor:
     height, width = sample.shape[-2:]
     total: Tensor | None = None
     weights = torch.zeros(round(height * tiling.scale), round(width * tiling.scale))

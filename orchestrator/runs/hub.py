@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from kit.errors import Busy, NotFound
+from kit.errors import Busy, NotFound, Unready
 from orchestrator.runs.events import RunEvent, is_preview, weight
 from orchestrator.runs.signal import Signal
 
@@ -29,6 +29,7 @@ class Hub:
         self._bytes = 0
         self._preview_bytes = 0
         self._oldest_preview = 1
+        self._stopped = False
         self._signal = Signal()
 
     @property
@@ -65,9 +66,16 @@ class Hub:
                 )
         return self._follow(cursor)
 
+    def stop(self) -> None:
+        """Ends every watch with Unready (STOPPING)."""
+        self._stopped = True
+        self._signal.notify()
+
     async def _follow(self, cursor: int) -> AsyncIterator[RunEvent]:
         while True:
             if cursor == self.last_sequence:
+                if self._stopped:
+                    raise Unready("the front is stopping", reason="STOPPING")
                 await self._signal.wait()
                 continue
             if cursor < self._dropped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from kit.errors import Busy
+from kit.errors import Busy, Unready
 from orchestrator.runs.events import Ended, RunEvent, latest_key, weight
 from orchestrator.runs.signal import Signal
 
@@ -19,6 +19,7 @@ class RunLog:
         self._events: list[RunEvent] = []
         self._floor = 0  # sequence up to which not even structural events are complete
         self._compact_at = max_events
+        self._stopped = False
         self._signal = Signal()
 
     def append(self, event: RunEvent) -> None:
@@ -29,12 +30,19 @@ class RunLog:
             self._compact()
         self._signal.notify()
 
+    def stop(self) -> None:
+        """Ends every watch with Unready (STOPPING)."""
+        self._stopped = True
+        self._signal.notify()
+
     async def follow(self) -> AsyncIterator[RunEvent]:
         """All events from the first, then live ones; ends after Ended. Raises Busy (WATCHER_TOO_SLOW)."""
         cursor = 0
         while True:
             fresh = self._after(cursor)
             if not fresh:
+                if self._stopped:
+                    raise Unready("the front is stopping", reason="STOPPING")
                 await self._signal.wait()
                 continue
             if cursor and cursor < self._floor:

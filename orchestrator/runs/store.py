@@ -124,7 +124,8 @@ def history(first: int, last: int, max_bytes: int) -> Callable[[sqlite3.Connecti
 
     def query(connection: sqlite3.Connection) -> tuple[list[RunRecord], bool]:
         rows = connection.execute(_SELECT + "WHERE finished BETWEEN ? AND ? ORDER BY finished", (first, last))
-        runs, size = [], 0
+        runs: list[RunRecord] = []
+        size = 0
         for row in rows:
             run = _record(row)
             size += run.bytes + len(run.outputs_json) + len(run.messages_json) + len(run.meta_json)

@@ -76,6 +76,17 @@ def segments(prompt: str, embeddings: EmbeddingSource) -> list[list[Token]]:
     return out
 
 
+def embedding_files(prompt: str, find: Find) -> tuple[str, ...]:
+    """Files of the embeddings that a prompt names and `find` knows, in order of appearance, each once."""
+    names = [
+        piece.file
+        for run in weighted_runs(prompt)
+        for piece in pieces(run.text, find, lambda name: None)
+        if isinstance(piece, EmbeddingName)
+    ]
+    return tuple(dict.fromkeys(names))
+
+
 def _place(segment: Sequence[Token], rows: list[list[Token]]) -> None:
     room = ROW - 2
     rest = list(segment)

@@ -21,9 +21,7 @@ class Weighted:
 def weighted_runs(prompt: str) -> tuple[Weighted, ...]:
     """Runs in order; unbalanced parentheses stay text."""
     hidden = prompt.replace("\\)", _CLOSE).replace("\\(", _OPEN)
-    return tuple(
-        Weighted(run.text.replace(_OPEN, "(").replace(_CLOSE, ")"), run.weight) for run in _runs(hidden, 1.0)
-    )
+    return tuple(Weighted(run.text.replace(_OPEN, "(").replace(_CLOSE, ")"), run.weight) for run in _runs(hidden, 1.0))
 
 
 def _runs(text: str, weight: float) -> Iterator[Weighted]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-_NO_FACTS: Mapping[str, object] = MappingProxyType({})
+
+def _no_facts() -> Mapping[str, object]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class NetworkRef:
     arch: str
     patches: tuple[Lora, ...] = ()
     precision: str = "exact"
-    facts: Mapping[str, object] = field(default=_NO_FACTS, compare=False)
+    facts: Mapping[str, object] = field(default_factory=_no_facts, compare=False)
 
     def patched(self, patch: Lora) -> NetworkRef:
         """The same network with one more patch."""

@@ -1,4 +1,4 @@
-"""What LATENT, CONDITIONING, IMAGE and MASK links carry. Torch appears in annotations only, so importing this is cheap."""
+"""What LATENT, CONDITIONING, IMAGE and MASK links carry. Torch is in annotations only: importing this is cheap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-_NONE: Mapping[str, object] = MappingProxyType({})
+
+def _no_options() -> Mapping[str, object]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +33,11 @@ class Latent:
 
 @dataclass(frozen=True, eq=False)
 class CondEntry:
-    """One entry of CONDITIONING: text states float32 [B, T, D], pooled [B, P] or None, and options by ComfyUI's names."""
+    """One entry of CONDITIONING: text states float32 [B, T, D], pooled [B, P] or None, options by ComfyUI's names."""
 
     cross_attn: torch.Tensor
     pooled: torch.Tensor | None = None
-    options: Mapping[str, object] = field(default=_NONE)
+    options: Mapping[str, object] = field(default_factory=_no_options)
 
     def with_options(self, **options: object) -> CondEntry:
         """The same entry with options set (start_percent, end_percent, area, mask, strength ...)."""

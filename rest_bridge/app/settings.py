@@ -14,7 +14,9 @@ MIB = 1024 * 1024
 class Settings(KitSettings):
     """REST bridge: ComfyUI's HTTP and WebSocket API."""
 
-    rest_host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback put authentication before it")
+    rest_host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond loopback put authentication before it"
+    )
     rest_port: Annotated[int, Field(ge=0, le=65535)] = Field(8188, description="TCP port; 0: any free one")
     front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
     model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")

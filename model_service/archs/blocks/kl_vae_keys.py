@@ -65,7 +65,7 @@ def configure_encoder(part: Part) -> VaeConfig:
 
 def facts(config: VaeConfig) -> Mapping[str, Fact]:
     return {
-        "family": "kl_vae",
+        "family": "KL-VAE",
         "latent_channels": config.embed_channels or config.latent_channels,
         "image_channels": config.image_channels,
         "downscale": config.downscale,

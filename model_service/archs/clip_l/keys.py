@@ -80,7 +80,7 @@ def signature(config: ClipConfig) -> Signature:
 
 def facts(config: ClipConfig) -> Mapping[str, Fact]:
     return {
-        "family": "clip_l",
+        "family": "CLIP-L",
         "text_layers": config.layers,
         "text_width": config.width,
         "text_tokens": config.positions,

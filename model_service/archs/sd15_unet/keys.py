@@ -86,11 +86,11 @@ def _way_up(part: Part, downs: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def signature(config: UNetConfig) -> Signature:
-    """timestep is real valued; out is the prediction before any scaling."""
+    """timesteps are real valued; out is the prediction before any scaling."""
     return Signature(
         inputs=(
             TensorSpec("x", "FP32", ("batch", config.in_channels, "height", "width")),
-            TensorSpec("timestep", "FP32", ("batch",)),
+            TensorSpec("timesteps", "FP32", ("batch",)),
             TensorSpec("context", "FP32", ("batch", "tokens", config.context_dim)),
         ),
         outputs=(TensorSpec("out", "FP32", ("batch", config.out_channels, "height", "width")),),
@@ -100,7 +100,7 @@ def signature(config: UNetConfig) -> Signature:
 def facts(config: UNetConfig) -> Mapping[str, Fact]:
     """What a sampler must know; the noise schedule is SD1's (Rombach et al. 2022): betas linear in their square roots."""
     return {
-        "family": "sd15",
+        "family": "SD1.5",
         "prediction": "eps",
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,

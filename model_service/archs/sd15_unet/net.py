@@ -72,9 +72,9 @@ class UNet(nn.Module):
             nn.GroupNorm(GROUPS, now, eps=1e-5), nn.SiLU(), nn.Conv2d(now, config.out_channels, 3, padding=1)
         )
 
-    def forward(self, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-        """x [B, C, H, W], timestep [B] (real valued), context [B, T, D] -> prediction [B, out, H, W]."""
-        angles = timestep[:, None] * self.frequencies[None]
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """x [B, C, H, W], timesteps [B] (real valued), context [B, T, D] -> prediction [B, out, H, W]."""
+        angles = timesteps[:, None] * self.frequencies[None]
         time = self.time_embed(torch.cat((angles.cos(), angles.sin()), dim=-1))
         skips: list[Tensor] = []
         for block in self.input_blocks:

@@ -1,0 +1,93 @@
+"""Finished runs: an index of all in memory (ids, receipts), their contents in the store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kit.errors import InvalidRequest
+from orchestrator.runs import store
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.records import Receipt, RunRecord
+
+_PAGE_BYTES = 48 * 1024 * 1024  # with room for the rest of a 64 MiB message
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known of a finished run without reading it; `place` grows with every run that ends."""
+
+    receipt: Receipt
+    body_hash: bytes
+    place: int
+
+
+class History:
+    """At most `limit` entries, oldest first."""
+
+    def __init__(self, journal: Journal, limit: int) -> None:
+        self._journal = journal
+        self._limit = limit
+        self._entries: dict[str, Finished] = {}
+        self._next_place = 1
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Reads the index at start."""
+        for run_id, body_hash, number, number_given, node_errors, place in store.finished_receipts(connection):
+            receipt = Receipt(run_id, number, bool(number_given), node_errors)
+            self._entries[run_id] = Finished(receipt, body_hash, place)
+            self._next_place = place + 1
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._entries
+
+    def find(self, run_id: str) -> Finished | None:
+        """The index entry."""
+        return self._entries.get(run_id)
+
+    async def add(self, run: RunRecord) -> None:
+        """Stores an ended run; it is durable and listed when this returns."""
+        place, self._next_place = self._next_place, self._next_place + 1
+        surplus = max(0, len(self._entries) + 1 - self._limit)
+        forget = list(self._entries)[:surplus] if surplus else []
+        await self._journal.post(store.finish(run, place, forget))
+        for run_id in forget:
+            self._entries.pop(run_id, None)
+        self._entries[run.run_id] = Finished(run.receipt, run.body_hash, place)
+
+    async def get(self, run_id: str) -> RunRecord | None:
+        """One run with its outcome."""
+        return await self._journal.read(store.one(run_id)) if run_id in self._entries else None
+
+    async def page(self, max_items: int | None, offset: int | None) -> list[RunRecord]:
+        """ComfyUI's rule: `max_items` alone gives the last ones, `offset` counts from the oldest; oldest first.
+
+        Raises InvalidRequest (ANSWER_TOO_LARGE) beyond 48 MiB.
+        """
+        places = [entry.place for entry in self._entries.values()]
+        start = offset if offset is not None and offset >= 0 else None
+        if start is None:
+            start = max(0, len(places) - max_items) if max_items is not None else 0
+        chosen = places[start:] if max_items is None else places[start : start + max(0, max_items)]
+        if not chosen:
+            return []
+        runs, cut = await self._journal.read(store.history(chosen[0], chosen[-1], _PAGE_BYTES))
+        if cut:
+            raise InvalidRequest(
+                "the history is too large for one answer; ask for parts with max_items and offset",
+                reason="ANSWER_TOO_LARGE",
+                limit_bytes=_PAGE_BYTES,
+                fits=len(runs),
+            )
+        return runs
+
+    async def delete(self, run_ids: Iterable[str]) -> int:
+        """Removes entries; unknown ids are ignored."""
+        known = [run_id for run_id in dict.fromkeys(run_ids) if run_id in self._entries]
+        await self._journal.post(store.delete(known))
+        return sum(self._entries.pop(run_id, None) is not None for run_id in known)
+
+    async def clear(self) -> int:
+        """Removes everything that is finished now."""
+        return await self.delete(tuple(self._entries))

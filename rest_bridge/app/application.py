@@ -1,0 +1,92 @@
+"""The ASGI application: endpoints under both names, refusals in ComfyUI's forms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from kit.errors import HeliographError
+from rest_bridge.answers import empty, error_answer, text, trouble
+from rest_bridge.bridge import Bridge, Endpoint
+from rest_bridge.feed import Feed
+from rest_bridge.guard import Guard, OriginRules
+from rest_bridge.malformed import MalformedRequest
+from rest_bridge.routes import ENDPOINTS, ws
+
+_ALIAS = "/api"
+_CLIENT_CLOSED = 499
+
+
+def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
+    """Wires endpoints and middleware; the feed runs as long as the application does."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        feed.start()
+        yield
+        await feed.stop()
+
+    # FastAPI's own pages and its redirects of trailing slashes are paths that ComfyUI does not have.
+    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for endpoint in ENDPOINTS:
+        names = [endpoint.path] if endpoint.path == "/" else [endpoint.path, _ALIAS + endpoint.path]
+        app.router.routes.extend(_route(bridge, name, endpoint) for name in names)
+    serve_socket = partial(_socket, bridge)
+    app.router.routes.extend(WebSocketRoute(prefix + "/ws", serve_socket) for prefix in ("", _ALIAS))
+    app.add_middleware(Guard, rules=rules, max_body_bytes=bridge.max_upload_bytes)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HeliographError, _typed_error)
+    app.add_exception_handler(MalformedRequest, _trouble)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _trouble)  # boundary: the client gets the text, the log the traceback
+    return app
+
+
+def _route(bridge: Bridge, path: str, endpoint: Endpoint) -> Route:
+    """One route for all methods of a path, so that a wrong method is told all of them."""
+
+    async def dispatch(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoint.handlers[method](bridge, request)
+
+    return Route(path, dispatch, methods=list(endpoint.handlers))
+
+
+async def _socket(bridge: Bridge, websocket: WebSocket) -> None:
+    await ws.serve(bridge, websocket)
+
+
+Answerer = Callable[[Request, Exception], Awaitable[Response]]
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:  # no such path; ComfyUI's answer comes from its static files
+        return Response(b"", 404, {"content-type": "application/octet-stream"})
+    if error.status_code == 405:
+        allowed = sorted(name.strip() for name in (error.headers or {}).get("Allow", "").split(","))
+        return text("405: Method Not Allowed", 405, {"allow": ",".join(allowed)})
+    if error.status_code == 413:
+        return text(error.detail, 413)
+    return empty(error.status_code)
+
+
+async def _typed_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HeliographError)
+    return error_answer(error)
+
+
+async def _trouble(_request: Request, _error: Exception) -> Response:
+    return trouble()
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return empty(_CLIENT_CLOSED)  # nobody reads it
