@@ -68,7 +68,7 @@ test-unit: install
 
 # Every reference case that our nodes reach; long. Needs ../shared/reference or HELIOGRAPH_REFERENCE.
 parity: install
-	$(BIN)/python tests/golden/parity.py
+	$(BIN)/python -m tests.golden.parity
 
 bench: install
 	$(BIN)/python -m bench

@@ -23,9 +23,14 @@ class FileState:
         return f'"{self.modified_ns:x}-{self.size:x}"'
 
     @property
+    def modified_s(self) -> int:
+        """Unix seconds, rounded up: a date we sent is never before the change."""
+        return -(-self.modified_ns // 1_000_000_000)
+
+    @property
     def last_modified(self) -> str:
-        """HTTP date, whole seconds."""
-        return formatdate(self.modified_ns // 1_000_000_000, usegmt=True)
+        """HTTP date."""
+        return formatdate(self.modified_s, usegmt=True)
 
 
 @dataclass(frozen=True)
@@ -91,4 +96,4 @@ def _changed_since(date: str, file: FileState) -> bool | None:
         limit = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
-    return file.modified_ns // 1_000_000_000 > limit
+    return file.modified_s > limit

@@ -23,11 +23,12 @@ class Cond:
 
     `cross_attn` is [1 or B, T, D]. `area` is (height, width, y, x) in latent pixels; `area_share` the same in shares of
     the latent's size (give one or none). `mask` is [h,w] or [1 or B,h,w] in any size, resized to the latent; with
-    `set_area_to_bounds` the model sees only the mask's bounding box. `start_percent` to `end_percent` is the part of the
-    sampling process in which the entry holds. `concat` are further input channels, [1 or B, c, h, w] in latent size,
-    joined behind the scaled latent (inpainting and editing models; see `sampling.inpaint.inpaint_concat`).
-    `extra` are further named inputs of the model (`y` ...): tensors [1 or B, ...] are batched, other values are handed on
-    and keep entries with different values in separate calls. `pooled` is for the caller's use in making `y`.
+    `set_area_to_bounds` the model sees only the mask's bounding box. `start_percent` to `end_percent` is the part of
+    the sampling process in which the entry holds. `concat` are further input channels, [1 or B, c, h, w] in latent
+    size, joined behind the scaled latent (inpainting and editing models; see `sampling.inpaint.inpaint_concat`).
+    `extra` are further named inputs of the model (`y` ...): tensors [1 or B, ...] are batched, other values are
+    handed on and keep entries with different values in separate calls. `pooled` is for the caller's use in making
+    `y`.
     """
 
     cross_attn: Tensor

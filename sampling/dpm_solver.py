@@ -37,6 +37,9 @@ def dpm_fast(run: SamplerRun, x: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _time_range(sigmas: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last time; equal for a list of one sigma, where there is nothing to do."""
+    if len(sigmas) == 1:
+        return -sigmas[0].log(), -sigmas[0].log()
     last = sigmas[-1] if sigmas[-1] > 0 else sigmas[-2]
     if sigmas[0] < last:
         raise ValueError("dpm_fast and dpm_adaptive need sigmas that fall; these rise")
@@ -156,8 +159,6 @@ def dpm_adaptive(
     """
     if order not in (2, 3):
         raise ValueError(f"order must be 2 or 3, got {order}")
-    if len(sigmas) <= 1:
-        return x
     draw = run.gaussian(x)
     time, end = _time_range(sigmas)
     # With noise added the error falls with h to the power 1.5 only.
@@ -172,9 +173,8 @@ def dpm_adaptive(
         run.report(step, x - (-time).exp() * noise(), x)
         low, high = _STEPS[order](noise, down)
         if size.propose(_error(low, high, previous, rtol, atol)):
-            previous, x = low, high
-            if up is not None:
-                x = x + up * s_noise * draw((-time).exp(), (-target).exp())
+            previous = low
+            x = high if up is None else high + up * s_noise * draw((-time).exp(), (-target).exp())
             time = target
     raise RuntimeError("dpm_adaptive did not reach its end; the step size shrinks without bound")
 

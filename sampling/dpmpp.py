@@ -1,4 +1,4 @@
-"""DPM-Solver++ without a Brownian path: 2S ancestral, 2M, and their CFG++ variants (Lu et al. 2022, arXiv 2211.01095)."""
+"""DPM-Solver++ without a Brownian path: 2S ancestral, 2M, each also with CFG++ (Lu et al. 2022, arXiv 2211.01095)."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from sampling.loop import SamplerRun, ancestral_step, slope
 
 
 def _exponential_step(x: Tensor, denoised: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
-    """Exact step for a constant denoised estimate: x * t/s + denoised * (1 - t/s), written with exponentials of lambda."""
+    """Exact step for a constant denoised estimate: x * t/s + denoised * (1 - t/s) for sigmas s and t."""
     h = sigma.log() - target.log()
     return (target / sigma) * x - (-h).expm1() * denoised
 

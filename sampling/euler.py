@@ -32,7 +32,7 @@ def euler_ancestral(run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 
 def euler_ancestral_cfg_pp(
     run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, s_noise: float = 1.0
 ) -> Tensor:
-    """Ancestral steps from the guided estimate along the unconditional noise; Chung et al. (2024), CFG++, algorithm 2."""
+    """Ancestral steps from the guided estimate along the unconditional noise; CFG++ of Chung et al. (2024)."""
     draw = run.gaussian(x)
     for i in range(len(sigmas) - 1):
         denoised, uncond = run.predict_with_uncond(x, sigmas[i])

@@ -75,8 +75,9 @@ def inpaint_concat(latent_shape: Sequence[int], mask: Tensor | None = None, late
     """The five extra channels [B,5,h,w] of SD1.5's inpainting model, for `Cond.concat`: mask, then the known picture.
 
     `mask` (1 = redraw) is the one of the conditioning or else the run's noise mask; it is resized and rounded. `latent`
-    is the encoded picture with the masked part greyed out before encoding, scaled to model space; without one of its own
-    the conditioning takes the latent that the run starts from. Without a mask everything is redrawn, from mid-grey.
+    is the encoded picture with the masked part greyed out before encoding, scaled to model space; without one of its
+    own the conditioning takes the latent that the run starts from. Without a mask everything is redrawn, from
+    mid-grey.
     """
     batch, _, height, width = latent_shape
     if mask is None:

@@ -24,8 +24,9 @@ _EDM_CLOCK: Final = 0.25  # c_noise = ln(sigma) / 4, Karras et al. (2022), table
 class ModelSampling:
     """The noise schedule a network was trained on and what its output means.
 
-    `sigmas` is the ascending table (float32, [N]) and `log_sigmas` its logarithm; see `of_table`. With the clock "table" a timestep is `index * stride + stride - 1`
-    (stride > 1 for distilled models that know only every stride-th timestep); with "log_sigma" it is ln(sigma)/4.
+    `sigmas` is the ascending table (float32, [N]) and `log_sigmas` its logarithm; see `of_table`. With the clock
+    "table" a timestep is `index * stride + stride - 1` (stride > 1 for distilled models that know only every
+    stride-th timestep); with "log_sigma" it is ln(sigma)/4.
     """
 
     prediction: Prediction
@@ -49,8 +50,8 @@ class ModelSampling:
     ) -> "ModelSampling":
         """From a sigma table in its original precision.
 
-        The logarithm is taken before rounding to float32: a fractional timestep halfway between two entries is as near to
-        one as to the other, and the last bit decides which of them the network is told.
+        The logarithm is taken before rounding to float32: a fractional timestep halfway between two entries is as
+        near to one as to the other, and the last bit decides which of them the network is told.
         """
         return cls(prediction, table.float(), table.log().float(), sigma_data, clock, stride, train_timesteps)
 
@@ -102,7 +103,7 @@ class ModelSampling:
         return _DENOISED[self.prediction](self, sigma, model_output, x)
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent: Tensor, max_denoise: bool = False) -> Tensor:
-        """Latent plus noise at level `sigma` (scalar or [B]); a run from the largest sigma starts at variance 1+sigma^2."""
+        """Latent plus noise at level `sigma` (scalar or [B]); from the largest sigma with variance 1 + sigma^2."""
         sigma = _expand(sigma, noise)
         scale = (1.0 + sigma**2) ** 0.5 if max_denoise else sigma
         return noise * scale + latent
@@ -170,7 +171,7 @@ def discrete(
     zero_terminal_snr: bool = False,
     distilled_timesteps: int | None = None,
 ) -> ModelSampling:
-    """The DDPM schedule of Stable Diffusion: betas linear in their square root ("linear" in latent-diffusion's configs).
+    """The DDPM schedule of Stable Diffusion: betas linear in their square root ("linear" in its configs).
 
     `zero_terminal_snr` rescales it as in Lin et al. (2023); `distilled_timesteps` keeps only so many of the table's
     entries, as latent consistency models do (50).
@@ -192,13 +193,13 @@ def discrete(
 def continuous_edm(
     prediction: Prediction, sigma_min: float, sigma_max: float, sigma_data: float = 1.0
 ) -> ModelSampling:
-    """A continuous schedule whose network is told ln(sigma)/4 (Karras et al. 2022); the table is uniform in log sigma."""
+    """A continuous schedule (Karras et al. 2022): the network is told ln(sigma)/4; table uniform in log sigma."""
     sigmas = torch.linspace(math.log(sigma_min), math.log(sigma_max), 1000).exp()
     return ModelSampling.of_table(prediction, sigmas, sigma_data=sigma_data, clock="log_sigma")
 
 
 def rescale_zero_terminal_snr(sigmas: Tensor) -> Tensor:
-    """Shift and stretch sqrt(alpha_bar) so that the last entry has (almost) no signal; Lin et al. (2023), algorithm 1."""
+    """Shift and stretch sqrt(alpha_bar) until the last entry has almost no signal; Lin et al. (2023), algorithm 1."""
     root = (1.0 / (sigmas**2 + 1.0)).sqrt()
     first, last = root[0].clone(), root[-1].clone()
     root = (root - last) * (first / (first - last))

@@ -22,8 +22,9 @@ def generator(seed: int) -> torch.Generator:
 def initial_noise(latent_shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
     """Noise (float32, CPU, `latent_shape`) of a run.
 
-    Without `batch_index` it is one draw of the whole batch. With it (one entry per latent), one draw per index from 0 up
-    to the largest is made and those asked for are taken, so that a latent gets the noise of its place in the old batch.
+    Without `batch_index` it is one draw of the whole batch. With it (one entry per latent), one draw per index from 0
+    up to the largest is made and those asked for are taken, so that a latent gets the noise of its place in the old
+    batch.
     """
     source = generator(seed)
     if batch_index is None:

@@ -49,7 +49,7 @@ def _twice(estimate: Tensor) -> tuple[Tensor, Tensor]:
 def gradient_estimation(
     run: SamplerRun, x: Tensor, sigmas: Tensor, *, gamma: float = 2.0, cfg_pp: bool = False
 ) -> Tensor:
-    """Euler along an extrapolated slope; Permenter and Yuan (2023), arXiv 2306.04848, algorithm "gradient estimation"."""
+    """Euler along an extrapolated slope; Permenter and Yuan (2023), arXiv 2306.04848."""
     previous: Tensor | None = None
     for i in range(len(sigmas) - 1):
         denoised, base = run.predict_with_uncond(x, sigmas[i]) if cfg_pp else _twice(run.predict(x, sigmas[i]))

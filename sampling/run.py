@@ -27,9 +27,9 @@ def sample(
 ) -> Tensor:
     """Denoise `latent` + `noise` ([B,C,h,w], float32, latent in model space) along `sigmas`; the result has its shape.
 
-    Noise of zeros continues an unfinished run. `noise_mask` (1 = redraw, 0 = keep; any size) protects parts of `latent`.
-    Empty `sigmas` return the latent. The callback runs after each step's first model call; what it raises ends the run
-    at once and comes out unchanged. Raises ValueError for an unknown sampler name.
+    Noise of zeros continues an unfinished run. `noise_mask` (1 = redraw, 0 = keep; any size) protects parts of
+    `latent`. Empty `sigmas` return the latent. The callback runs after each step's first model call; what it raises
+    ends the run at once and comes out unchanged. Raises ValueError for an unknown sampler name.
     """
     chosen = _sampler(sampler)
     if len(sigmas) == 0:

@@ -20,14 +20,14 @@ def tau_within(start_sigma: float, end_sigma: float, eta: float = 1.0) -> Tau:
 
 @dataclass(frozen=True)
 class _Adams:
-    """Steps between the sigmas of one run; half log SNRs in float64, because weights are differences of close numbers."""
+    """Steps between the sigmas of one run; half log SNRs in float64: weights are differences of close numbers."""
 
     sigmas: Tensor
     lambdas: Tensor
     simple_order_2: bool
 
     def step(self, x: Tensor, estimates: Sequence[Tensor], to: int, tau: float, *, correcting: bool) -> Tensor:
-        """From sigma `to - 1` to sigma `to`; the latest of `estimates` lies at `to` when correcting, else at `to - 1`."""
+        """From sigma `to - 1` to sigma `to`; the last of `estimates` lies at `to` when correcting, else at `to - 1`."""
         last = to + 1 if correcting else to
         nodes = self.lambdas[last - len(estimates) : last]
         make = _simple_weights if self.simple_order_2 and len(nodes) == 2 else _adams_weights
@@ -83,13 +83,10 @@ def sa_solver(
         run.report(i, denoised, predicted)
         past = [*past, denoised][-max(predictor_order, corrector_order, 1) :]
         predict, correct = adams.orders(i, len(past), predictor_order, corrector_order, use_pece)
-        if correct == 0:
-            x = predicted
-        else:
-            # The corrector repeats the step that led here, with the same noise.
-            x = adams.step(x, past[-correct:], i, last_tau, correcting=True) + noise
-            if use_pece:
-                denoised = past[-1] = run.predict(x, sigmas[i])
+        # The corrector repeats the step that led here, with the same noise.
+        x = adams.step(x, past[-correct:], i, last_tau, correcting=True) + noise if correct else predicted
+        if correct and use_pece:
+            denoised = past[-1] = run.predict(x, sigmas[i])
         if sigmas[i + 1] == 0:
             return denoised
         last_tau = tau(float(sigmas[i + 1]))

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 
 # family -> groups of name parts; a group hits when each of its parts occurs in some tensor name
 _FAMILIES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("LoRA or another adapter", (("lora_unet_",), ("lora_te",), (".lora_up.",), (".lora_A.",), (".hada_w1_a",), (".lokr_w1",))),
+    (
+        "LoRA or another adapter",
+        (("lora_unet_",), ("lora_te",), (".lora_up.",), (".lora_A.",), (".hada_w1_a",), (".lokr_w1",)),
+    ),
     ("textual inversion", (("emb_params",), ("string_to_param",))),
     ("ControlNet", (("control_model.",), ("input_hint_block.",), ("controlnet_cond_embedding.",))),
     ("GLIGEN", (("position_net.",),)),

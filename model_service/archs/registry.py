@@ -9,7 +9,7 @@ from importlib import import_module
 from kit.errors import InvalidModel, Unsupported
 from model_service.archs.foreign import recognise
 from model_service.archs.spec import Arch, Component, Part
-from model_service.weights.header import Header
+from model_service.weights.header import Header, TensorEntry
 
 IDS = ("sd15_unet", "clip_l", "kl_vae_decoder", "kl_vae_encoder")
 
@@ -44,7 +44,7 @@ def detect(header: Header) -> tuple[Component, ...]:
     """Components of a file, in the registry's order.
 
     Raises Unsupported (ARCH_UNKNOWN) where the file, or one component of it, belongs to no architecture or to several,
-    with `family` (what it looks like) or `candidates`; InvalidModel where an architecture fits and shapes contradict it.
+    with `family` (what it looks like) or `candidates`; InvalidModel where one fits and shapes contradict it.
     """
     matches = [(one, part) for one in all_archs() if (part := _match(one, header)) is not None]
     _refuse_ambiguous(matches)
@@ -62,7 +62,7 @@ def _match(one: Arch, header: Header) -> Part | None:
 
 
 def _part(one: Arch, header: Header, prefix: str) -> Part:
-    entries = {}
+    entries: dict[str, TensorEntry] = {}
     for name, entry in header.tensors.items():
         if not name.startswith(prefix):
             continue
@@ -82,7 +82,10 @@ def _refuse_ambiguous(matches: Iterable[tuple[Arch, Part]]) -> None:
     for component, ids in by_component.items():
         if len(ids) > 1:
             raise Unsupported(
-                "several architectures fit this file", reason="ARCH_UNKNOWN", component=component, candidates=", ".join(ids)
+                "several architectures fit this file",
+                reason="ARCH_UNKNOWN",
+                component=component,
+                candidates=", ".join(ids),
             )
 
 
@@ -92,8 +95,9 @@ def _refuse_unknown(header: Header, found: set[str]) -> None:
     if found and not unknown:
         return
     family = recognise(header.tensors)
+    message = f"the file looks like {family}, which is not served" if family else "the model's family is unknown"
     raise Unsupported(
-        f"this looks like a file of a family that is not served: {family}" if family else "the model's family is unknown",
+        message,
         reason="ARCH_UNKNOWN",
         file=header.path.name,
         family=family or "unknown",

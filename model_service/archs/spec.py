@@ -18,7 +18,7 @@ Fact = str | int | float | bool
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output; a string in `shape` names a dimension that varies. `dtype` is KServe's word (FP32, INT64)."""
+    """One input or output; a string in `shape` names a side that varies. `dtype` is KServe's word (FP32, INT64)."""
 
     name: str
     dtype: str

@@ -7,6 +7,7 @@ for and not computed again: within a process by a future, between processes by a
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -25,6 +26,8 @@ BUSY_TIMEOUT_S = 30.0
 READ_BYTES = 4 << 20
 # A file written this short ago may change once more without its time moving on: its digest is not kept.
 SETTLED_NS = 50_000_000
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS digest (
@@ -133,14 +136,16 @@ class Identities:
         """Create the table; a damaged file is only a cache and is made anew."""
         try:
             self._create()
-        except sqlite3.DatabaseError:
-            for ending in ("", "-wal", "-shm"):
+        except sqlite3.OperationalError:
+            raise  # locked or unwritable, which says nothing about its content
+        except sqlite3.DatabaseError as error:
+            _log.warning("the digest cache %s is damaged (%s) and is made anew", self._database, error)
+            for ending in ("", "-journal"):
                 self._database.with_name(self._database.name + ending).unlink(missing_ok=True)
             self._create()
 
     def _create(self) -> None:
         with closing(self._connect()) as database:
-            database.execute("PRAGMA journal_mode=WAL")
             database.execute(_SCHEMA)
             database.execute("SELECT count(*) FROM digest").fetchone()
 
@@ -156,11 +161,13 @@ class Identities:
         return None if row is None else str(row[0])
 
     def _remember(self, stamp: FileStamp, value: str) -> None:
-        with closing(self._connect()) as database:
-            database.execute(
-                "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?, ?)",
-                (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, value),
-            )
+        row = (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, value)
+        try:
+            with closing(self._connect()) as database:
+                database.execute("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            # The digest is right all the same; a full disk costs only the next process another reading.
+            _log.warning("a digest could not be kept in %s: %s", self._database, error)
 
 
 def _hash(path: Path) -> str:

@@ -13,6 +13,7 @@ from kit.errors import Unsupported
 from model_service.graphs.emitter import Dim, Emitter, dims_of
 
 Value = Any  # name of a tensor, a list of such names, or a plain number
+# Writes one operator; its arguments come complete and in the order of the operator's schema, defaults filled in.
 Operator = Callable[[Emitter, fx.Node, list[Value]], Value]
 OPERATORS: dict[str, Operator] = {}
 
@@ -45,9 +46,11 @@ def operand(e: Emitter, value: Value, like: fx.Node) -> str:
 
 def _binary(op: str) -> Operator:
     def write(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-        if node.kwargs.get("alpha", 1) != 1:
-            args[1] = e.node("Mul", operand(e, args[1], node), operand(e, node.kwargs["alpha"], node))
-        return e.node(op, operand(e, args[0], node), operand(e, args[1], node))
+        first, second, *alpha = args  # alpha (add and sub only) multiplies the second operand
+        second = operand(e, second, node)
+        if alpha and alpha[0] != 1:
+            second = e.node("Mul", second, operand(e, alpha[0], node))
+        return e.node(op, operand(e, first, node), second)
 
     return write
 
@@ -90,27 +93,27 @@ def _one_side(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
 
 @operator("aten.slice.Tensor")
 def _slice(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    axis, start, end, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
+    x, axis, start, end, step = args
     if dims(node) == dims(node.args[0]):
-        return args[0]
+        return x
     limit = e.side(dims(node.args[0])[axis]) if end is None else e.ints(min(end, 2**63 - 1))
-    return e.node("Slice", args[0], e.ints(start or 0), limit, e.ints(axis), e.ints(step))
+    return e.node("Slice", x, e.ints(start or 0), limit, e.ints(axis), e.ints(step))
 
 
 @operator("aten.chunk.default")
 def _chunk(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    axis = args[2] if len(args) > 2 else 0
-    return e.split("Split", args[0], outputs=len(node.meta["val"]), axis=axis, num_outputs=len(node.meta["val"]))
+    pieces = len(node.meta["val"])
+    return e.split("Split", args[0], outputs=pieces, axis=args[2], num_outputs=pieces)
 
 
 @operator("aten.cat.default")
 def _cat(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    return e.node("Concat", *args[0], axis=args[1] if len(args) > 1 else 0)
+    return e.node("Concat", *args[0], axis=args[1])
 
 
 @operator("aten.stack.default")
 def _stack(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    axis = (args[1] if len(args) > 1 else 0) % len(dims(node))
+    axis = args[1] % len(dims(node))
     return e.node("Concat", *(e.node("Unsqueeze", part, e.ints(axis)) for part in args[0]), axis=axis)
 
 
@@ -147,8 +150,7 @@ def _compare(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
 
 @operator("aten.argmax.default")
 def _argmax(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    keep = int(len(args) > 2 and bool(args[2]))
-    return e.node("ArgMax", args[0], axis=args[1], keepdims=keep)
+    return e.node("ArgMax", args[0], axis=args[1], keepdims=int(args[2]))
 
 
 @operator("aten.to.dtype", "aten._to_copy.default")
@@ -160,13 +162,13 @@ def _to(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
 
 @operator("aten.pad.default")
 def _pad(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    mode, value = (*args[2:4], *("constant", None)[max(len(args) - 2, 0) :])
+    x, sides, mode, value = args
     if mode != "constant" or value:
         raise Unsupported("only padding with zeros can be written in a graph", mode=mode, value=value)
-    pairs = [(args[1][place], args[1][place + 1]) for place in range(0, len(args[1]), 2)][::-1]
+    pairs = [(sides[place], sides[place + 1]) for place in range(0, len(sides), 2)][::-1]
     axes = range(len(dims(node)) - len(pairs), len(dims(node)))
     pads = e.ints(*(pair[0] for pair in pairs), *(pair[1] for pair in pairs))
-    return e.node("Pad", args[0], pads, "", e.ints(*axes), mode="constant")
+    return e.node("Pad", x, pads, "", e.ints(*axes), mode="constant")
 
 
 @operator("aten.dropout.default", "aten.contiguous.default", "aten.clone.default")

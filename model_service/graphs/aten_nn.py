@@ -19,17 +19,17 @@ _RESHAPES = ("aten.view.default", "aten.reshape.default", "aten.unflatten.int")
 @operator("aten.linear.default")
 def _linear(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
     """x @ weight.T + bias as one Gemm, which reads the weight as the file has it ([out, in]) and adds the bias."""
-    x, weight, *bias = args
+    x, weight, bias = args
     before, after = dims(node.args[0]), dims(node)
-    rows = math.prod(before[:-1])  # type: ignore[arg-type]  # sympy multiplies
+    rows = math.prod(before[:-1])
     flat = e.reshape(x, before, (rows, before[-1]))
-    y = e.node("Gemm", flat, weight, *(name for name in bias if name is not None), transB=1)
+    y = e.node("Gemm", flat, weight, *([] if bias is None else [bias]), transB=1)
     return e.reshape(y, (rows, after[-1]), after)
 
 
 @operator("aten.conv2d.default")
 def _conv2d(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    x, weight, bias, stride, padding, dilation, groups = (*args, *(None, [1, 1], [0, 0], [1, 1], 1)[len(args) - 2 :])
+    x, weight, bias, stride, padding, dilation, groups = args
     return e.node(
         "Conv",
         *(name for name in (x, weight, bias) if name is not None),
@@ -72,7 +72,7 @@ def _normalised(e: Emitter, rows: str, eps: float) -> str:
 
 @operator("aten.layer_norm.default")
 def _layer_norm(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    x, normalized, weight, bias, eps = (*args[:5], *(None, None, 1e-5)[len(args) - 2 :])
+    x, normalized, weight, bias, eps = args[:5]
     if weight is None:
         weight = e.constant(np.ones(normalized, dtype=np.float32))
     inputs = (x, weight) if bias is None else (x, weight, bias)
@@ -88,7 +88,7 @@ def _silu(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
 
 @operator("aten.gelu.default")
 def _gelu(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
-    return e.node("Gelu", args[0], approximate=node.kwargs.get("approximate", "none"))
+    return e.node("Gelu", args[0], approximate=args[1])
 
 
 @operator("aten.upsample_nearest2d.vec")
@@ -105,12 +105,13 @@ def _upsample(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
 @operator("aten.scaled_dot_product_attention.default")
 def _attention(e: Emitter, node: fx.Node, args: list[Value]) -> Value:
     """softmax(q k' / sqrt(d)) v on [B, heads, T, d]."""
-    q, k, v, mask, dropout, causal = (*args, *(None, 0.0, False)[len(args) - 3 :])
-    causal, scale = node.kwargs.get("is_causal", causal), node.kwargs.get("scale")
-    if node.kwargs.get("attn_mask", mask) is not None or dropout:
-        raise Unsupported("attention with a mask or dropout has no ONNX form here yet", reason="OPERATOR_UNKNOWN")
+    q, k, v, mask, dropout, causal, scale, grouped = args
+    if mask is not None or dropout or grouped:
+        raise Unsupported(
+            "attention with a mask, dropout or grouped heads has no ONNX form here yet", reason="OPERATOR_UNKNOWN"
+        )
     sides = dims(node)
-    scale = 1 / math.sqrt(int(dims(node.args[0])[-1])) if scale is None else scale
+    scale = 1 / math.sqrt(int(sides[-1])) if scale is None else scale
     if e.options.portable:
         return _plain_attention(e, (q, k, v), sides, scale, causal)
     merged = [_heads_merged(e, name, dims(arg)) for name, arg in zip((q, k, v), node.args[:3], strict=True)]
@@ -128,9 +129,7 @@ def _heads_merged(e: Emitter, name: str, sides: Sequence[Dim]) -> str:
     return e.reshape(e.transpose(name, (0, 2, 1, 3)), (batch, rows, heads, width), (batch, rows, heads * width))
 
 
-def _plain_attention(
-    e: Emitter, names: tuple[str, str, str], sides: Sequence[Dim], scale: float, causal: bool
-) -> str:
+def _plain_attention(e: Emitter, names: tuple[str, str, str], sides: Sequence[Dim], scale: float, causal: bool) -> str:
     q, k, v = names
     scores = e.node("MatMul", e.node("Mul", q, e.scalar(scale)), e.transpose(k, (0, 1, 3, 2)))
     if causal:

@@ -107,8 +107,20 @@ def _emit_all(graph: fx.Graph, emitter: Emitter, values: dict[fx.Node, Value]) -
                 reason="OPERATOR_UNKNOWN",
                 operator=node.target,
             )
-        args = fx.node.map_aggregate(node.args, lambda a: values.get(a, a) if isinstance(a, fx.Node) else a)
-        values[node] = write(emitter, node, list(args))  # type: ignore[arg-type]  # args is a tuple by fx's contract
+        values[node] = write(emitter, node, _arguments(node, values))
         if isinstance(values[node], str):
             emitter.carries(values[node], dims_of(node.meta["val"].shape))
     raise AssertionError("a traced graph ends with its output")
+
+
+def _arguments(node: fx.Node, values: dict[fx.Node, Value]) -> list[Value]:
+    """The operator's arguments in the order of its schema, defaults filled in and tensors as ONNX names."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    complete = []
+    for place, argument in enumerate(node.target._schema.arguments):
+        if place < len(node.args):
+            value: Value = node.args[place]
+        else:
+            value = node.kwargs.get(argument.name, argument.default_value)
+        complete.append(fx.node.map_arg(value, lambda one: values.get(one, one)))
+    return complete

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-import sympy
+import sympy  # type: ignore[import-untyped]  # it has no stubs; torch brings it
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,7 +15,7 @@ from kit.errors import Unsupported
 from model_service.graphs.options import GraphOptions
 
 MICROSOFT = "com.microsoft"
-Dim = int | sympy.Expr
+Dim: TypeAlias = int | sympy.Expr
 
 
 def dims_of(shape: Sequence[Any]) -> tuple[Dim, ...]:

@@ -8,7 +8,6 @@ import os
 import tempfile
 import threading
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import zstandard
 from model_service.archs.spec import Arch
 from model_service.graphs.options import GRAPH_VERSION, OPSET, GraphOptions
 
+SHIPPED = Path(__file__).parent / "shipped"
 _LEVEL = 19
 
 
@@ -58,7 +58,7 @@ class GraphStore:
     def is_known(self, arch: Arch, config: Any, options: GraphOptions | None = None) -> bool:
         """Whether the graph exists already, so that asking for it costs milliseconds and not the tracing."""
         key = graph_key(arch, config, options or GraphOptions())
-        return self._path(key).exists() or shipped(key) is not None
+        return self._path(key).exists() or (SHIPPED / f"{key}.onnx.zst").exists()
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.onnx.zst"
@@ -77,7 +77,7 @@ class GraphStore:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.replace(name, self._path(key))
+            Path(name).replace(self._path(key))
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -85,8 +85,10 @@ class GraphStore:
 
 def shipped(key: str) -> bytes | None:
     """The graph that travels with the package, None if this one does not."""
-    file = resources.files("model_service.graphs") / "shipped" / f"{key}.onnx.zst"
-    return decompress(file.read_bytes()) if file.is_file() else None
+    try:
+        return decompress((SHIPPED / f"{key}.onnx.zst").read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def compress(graph: bytes) -> bytes:
@@ -94,4 +96,4 @@ def compress(graph: bytes) -> bytes:
 
 
 def decompress(data: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(data)
+    return bytes(zstandard.ZstdDecompressor().decompress(data))

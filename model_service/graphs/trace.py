@@ -32,7 +32,8 @@ def trace(arch: Arch, config: Any) -> ExportedProgram:
     sides = _example_sides(signature)
     examples = tuple(_example(spec, sides) for spec in signature.inputs)
     dynamic = tuple(
-        {axis: Dim.DYNAMIC for axis, side in enumerate(spec.shape) if isinstance(side, str)} for spec in signature.inputs
+        {axis: Dim.DYNAMIC for axis, side in enumerate(spec.shape) if isinstance(side, str)}
+        for spec in signature.inputs
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates parts of itself while tracing; nothing for our users
@@ -42,11 +43,12 @@ def trace(arch: Arch, config: Any) -> ExportedProgram:
 def _give_storage(module: nn.Module) -> None:
     """Replace meta parameters by uninitialised memory: reserved, never touched, hence never resident."""
     for part in module.modules():
-        for table in (part._parameters, part._buffers):
-            for name, tensor in table.items():
-                if tensor is not None and tensor.device.type == "meta":
-                    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                    table[name] = nn.Parameter(empty, requires_grad=False) if table is part._parameters else empty
+        for name, weight in part._parameters.items():
+            if weight is not None and weight.device.type == "meta":
+                part._parameters[name] = nn.Parameter(torch.empty_like(weight, device="cpu"), requires_grad=False)
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.device.type == "meta":
+                part._buffers[name] = torch.empty_like(buffer, device="cpu")
 
 
 def _example_sides(signature: Signature) -> Mapping[str, int]:

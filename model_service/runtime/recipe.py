@@ -8,7 +8,9 @@ from model_service.graphs.bind import BoundModel
 from model_service.runtime.session import SessionRecipe
 
 
-def recipe_for(bound: BoundModel, model_path: Path, threads: int = 0, overlay_path: Path | None = None) -> SessionRecipe:
+def recipe_for(
+    bound: BoundModel, model_path: Path, threads: int = 0, overlay_path: Path | None = None
+) -> SessionRecipe:
     """Recipe for `bound`, whose `model` bytes the caller has written to `model_path`.
 
     `overlay_path` must hold the tensors that the model was bound with as overlay; `threads`: 0 = all cores.

@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,11 @@ def open_session(recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]]
         options.add_initializer(name, value)
         keep.extend((values, value))
         held += values.nbytes
-    with open(recipe.model_path, "rb") as file:
-        model = file.read()
     session = ort.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+        Path(recipe.model_path).read_bytes(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["ConstantFolding"],
     )
     return OpenSession(session, held, (options, *keep))
 
@@ -112,7 +114,7 @@ def session_options(recipe: SessionRecipe) -> ort.SessionOptions:
 
 
 def _read(recipe: SessionRecipe, dtype: str, shape: tuple[int, ...], offset: int) -> Array:
-    path = os.path.join(recipe.weights_folder, recipe.weights_location)
+    path = Path(recipe.weights_folder) / recipe.weights_location
     count = int(np.prod(shape, dtype=np.int64))
     values = np.fromfile(path, dtype=_TYPES[dtype][0], count=count, offset=offset)
     if values.size != count:
@@ -122,7 +124,7 @@ def _read(recipe: SessionRecipe, dtype: str, shape: tuple[int, ...], offset: int
 
 def read_overlay(path: str) -> tuple[mmap.mmap, dict[str, tuple[str, Array]]]:
     """Tensors of a .safetensors file, mapped and not read: name -> dtype and values."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     length = int.from_bytes(mapped[:8], "little")
     if not 0 < length <= min(_MAX_HEADER, len(mapped) - 8):
@@ -131,11 +133,8 @@ def read_overlay(path: str) -> tuple[mmap.mmap, dict[str, tuple[str, Array]]]:
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        values = np.frombuffer(mapped, dtype=_TYPES[entry["dtype"]][0], count=-1 if begin == end else _count(entry), offset=8 + length + begin)
-        tensors[name] = (entry["dtype"], values.reshape(entry["shape"]))
+        shape, begin = entry["shape"], 8 + length + entry["data_offsets"][0]
+        count = int(np.prod(shape, dtype=np.int64))
+        values = np.frombuffer(mapped, dtype=_TYPES[entry["dtype"]][0], count=count, offset=begin)
+        tensors[name] = (entry["dtype"], values.reshape(shape))
     return mapped, tensors
-
-
-def _count(entry: Mapping[str, Any]) -> int:
-    return int(np.prod(entry["shape"], dtype=np.int64))

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from orchestrator.ports import PreviewImage
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Failed:
     current_inputs: Mapping[str, object] = field(default_factory=dict)
     current_outputs: tuple[str, ...] = ()
     reason: str = ""
-    facts: Mapping[str, str] = _NONE
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from orchestrator.graph.catalogue import Catalogue
-from orchestrator.graph.kinds import Bool, Float, Int, Kind, Link, Text
+from orchestrator.graph.kinds import Bool, Float, Int, Kind, Link, OneOf, Text
 from orchestrator.graph.spec import HiddenInput, Input, Lane, NodeOutput, NodeSpec, Output
 
 Fingerprint = Callable[[Any, Mapping[str, object]], str | None]
@@ -133,10 +133,14 @@ def _input(class_type: str, parameter: inspect.Parameter) -> Input:
     expected = _PYTHON_TYPES.get(type(kind))
     if expected and base not in expected:
         raise BadDeclaration(f"{where}: {type(kind).__name__} annotates {base!r}")
+    # An optional combo shows no default in ComfyUI unless its kind says so; the function's default works all the same.
+    silent = isinstance(kind, Link) or (optional and isinstance(kind, OneOf))
     if parameter.default is not parameter.empty and parameter.default is not None:
-        if kind.default is not None:
+        if kind.default is not None and (kind.default != parameter.default or not silent):
             raise BadDeclaration(f"{where}: the default is written twice")
-        if not isinstance(kind, Link):
+        if problem := kind.problem(parameter.default):
+            raise BadDeclaration(f"{where}: default {parameter.default!r} {problem}")
+        if not silent:
             kind = replace(kind, default=parameter.default)
     if kind.default is not None and (problem := kind.problem(kind.default)):
         raise BadDeclaration(f"{where}: default {kind.default!r} {problem}")

@@ -51,7 +51,7 @@ Value = Ref | Literal | Malformed
 
 @dataclass(frozen=True)
 class Node:
-    """One node. `inputs` is None if the prompt has no `inputs` object; `raw` is the node as submitted."""
+    """One node. `inputs` is None if the prompt has no `inputs` object; `raw` is the node as submitted, but for them."""
 
     id: str
     class_type: str | None
@@ -169,12 +169,14 @@ def _deeper_than(data: object, limit: int) -> bool:
 
 def _node(node_id: str, item: object) -> Node:
     raw: dict[str, Json] = item if isinstance(item, dict) else {}
-    class_type = raw.get("class_type")
+    class_type: Any = raw.get("class_type")
     inputs = raw.get("inputs")
     parsed = {name: _value(value) for name, value in inputs.items()} if isinstance(inputs, dict) else None
-    named = class_type if isinstance(class_type, str) or class_type is None else json.dumps(class_type)
-    frozen = MappingProxyType(parsed) if parsed is not None else None
-    return Node(node_id, named if "class_type" in raw else None, frozen, MappingProxyType(raw))
+    named = class_type if isinstance(class_type, str) or "class_type" not in raw else json.dumps(class_type)
+    if parsed is None:
+        return Node(node_id, named, None, MappingProxyType(raw))
+    # `inputs` keeps its place among the keys; its content is kept once.
+    return Node(node_id, named, MappingProxyType(parsed), MappingProxyType({**raw, "inputs": None}))
 
 
 def _value(value: Json) -> Value:

@@ -49,7 +49,7 @@ class Directive(Enum):
 
 async def converse(
     leasing: Leasing, reports: AsyncIterator[Report], stopping: asyncio.Event
-) -> AsyncIterator[Directive]:
+) -> AsyncGenerator[Directive, None]:
     """Directives for a worker. An outcome of state PENDING gives the run back; an end without outcome is a loss.
 
     Raises Conflict (LEASE_LOST), InvalidRequest, Unready (STOPPING: come back to the next front).

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from kit import telemetry
 from kit.errors import HeliographError
 from rest_bridge.answers import empty, error_answer, text, trouble
 from rest_bridge.bridge import Bridge, Endpoint
@@ -55,7 +56,8 @@ def _route(bridge: Bridge, path: str, endpoint: Endpoint) -> Route:
 
     async def dispatch(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
-        return await endpoint.handlers[method](bridge, request)
+        with telemetry.span(telemetry.SPAN_RPC, method=f"{method} {endpoint.path}"):
+            return await endpoint.handlers[method](bridge, request)
 
     return Route(path, dispatch, methods=list(endpoint.handlers))
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 import grpc
 import uvicorn
 
+from kit import telemetry
 from kit.serve import channel_options, stop_event_on_signals
 from rest_bridge.app.application import application
 from rest_bridge.app.settings import MIB, Settings
@@ -117,12 +118,15 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Reads the settings and serves until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings.load()
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    telemetry.start("rest-bridge", settings.telemetry, settings.telemetry_endpoint)
     logging.getLogger("heliograph.rest_bridge").info(
         "listening on http://%s:%s, front at %s", settings.rest_host, settings.rest_port, settings.front_address
     )
     asyncio.run(_run(settings))
+    telemetry.stop()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Settings(KitSettings):
     rest_allowed_hosts: str = Field("", description="Host names, comma separated, under which clients reach us")
     rest_cors_origin: str = Field("", description="Origin that may call us from a browser, * for all; empty: none")
 
-    rest_max_upload_mib: Annotated[int, Field(ge=1, le=4096)] = Field(100, description="Largest request body, MiB")
+    max_upload_mib: Annotated[int, Field(ge=1)] = Field(100, description="Largest uploaded file, MiB")
     rest_max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
         67_108_864, description="Largest picture that is decoded for previews and masks, pixels"
     )
@@ -46,11 +46,14 @@ class Settings(KitSettings):
     )
     rest_drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="Time for open requests at shutdown, seconds")
     rest_access_log: bool = Field(False, description="Log every request")
+    telemetry: Literal["off", "otlp", "console"] = Field("off", description="Where spans and metrics go")
+    telemetry_endpoint: str = Field("", description="host:port of an OTLP/gRPC collector; empty: OpenTelemetry's own")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe entries shown")
 
     @property
     def max_upload_bytes(self) -> int:
         """Largest request body, bytes."""
-        return self.rest_max_upload_mib * MIB
+        return self.max_upload_mib * MIB
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

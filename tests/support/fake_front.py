@@ -69,6 +69,15 @@ class Backend:
     watch_extra: list[events.RunEvent] = field(default_factory=list)
     counter: int = 0
 
+    def clear(self) -> None:
+        """Forgets everything but the event stream."""
+        for container in (self.running, self.pending, self.history, self.files, self.models, self.object_info):
+            container.clear()
+        for container in (self.system, self.fail, self.calls, self.watch_requests, self.watch_extra):
+            container.clear()
+        self.submit, self.page_limit = None, None
+        self.uploads_begun, self.largest_chunk, self.counter = 0, 0, 0
+
     def note(self, name: str, request: Any) -> None:
         """Records a call and fails it if the test says so."""
         self.calls.append((name, request))
@@ -225,9 +234,7 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         stored = artifact.ArtifactRef(type=ref.type, subfolder=ref.subfolder, filename=name)
         return artifact.UploadArtifactResponse(ref=stored)
 
-    async def StatArtifact(
-        self, request: artifact.StatArtifactRequest, context: Any
-    ) -> artifact.StatArtifactResponse:
+    async def StatArtifact(self, request: artifact.StatArtifactRequest, context: Any) -> artifact.StatArtifactResponse:
         self._backend.note("StatArtifact", request)
         stored = self._find(request.ref)
         return artifact.StatArtifactResponse(size_bytes=len(stored.data), modified_ns=stored.modified_ns)
@@ -279,8 +286,8 @@ def fake_server(backend: Backend, address: str = "127.0.0.1:0") -> AioServer:
     return aio_server(
         address,
         {
-            "heliograph.graph.v1.RunService": lambda server: (
-                run_service_pb2_grpc.add_RunServiceServicer_to_server(FakeRuns(backend), server)
+            "heliograph.graph.v1.RunService": lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(
+                FakeRuns(backend), server
             ),
             "heliograph.artifact.v1.ArtifactService": lambda server: (
                 artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(FakeArtifacts(backend), server)

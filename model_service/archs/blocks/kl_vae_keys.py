@@ -13,7 +13,7 @@ GROUPS = 32
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """One half. `channels` by level, finest first; `embed_channels` is 0 where the file has no quantiser convolution."""
+    """One half. `channels` by level, finest first; `embed_channels` is 0 where there is no quantiser convolution."""
 
     image_channels: int
     latent_channels: int

@@ -1,4 +1,4 @@
-"""The encoder of the KL autoencoder that SD1.x, SD2.x and SDXL share; 16 latent channels (Flux, SD3) have no quantiser."""
+"""The encoder of the KL autoencoder that SD1.x, SD2.x and SDXL share; Flux and SD3 have it without quantiser."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def signature(config: UNetConfig) -> Signature:
 
 
 def facts(config: UNetConfig) -> Mapping[str, Fact]:
-    """What a sampler must know; the noise schedule is SD1's (Rombach et al. 2022): betas linear in their square roots."""
+    """What a sampler must know; the noise schedule (Rombach et al. 2022) has betas linear in their square roots."""
     return {
         "family": "SD1.5",
         "prediction": "eps",

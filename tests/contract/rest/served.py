@@ -19,6 +19,7 @@ from rest_bridge.app.main import listen, serve
 from rest_bridge.app.settings import Settings
 from rest_bridge.feed import Pace
 from tests.support.fake_front import Backend, fake_server
+from tests.support.stack import free_ports
 
 T = TypeVar("T")
 WAIT_S = 20.0
@@ -47,11 +48,19 @@ class Answer:
 class Served:
     """A running bridge and its fakes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, backend: Backend, port: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        port: int,
+        front_address: str,
+        front: AioServer | None,
+    ) -> None:
         self._loop = loop
         self.backend = backend
         self.port = port
-        self.front: AioServer | None = None
+        self.front_address = front_address
+        self.front = front
 
     def on_loop(self, work: Callable[[], T]) -> T:
         """Runs a function on the servers' event loop."""
@@ -99,7 +108,9 @@ class Served:
 
     def post_json(self, path: str, value: object) -> Answer:
         """As urllib clients do: JSON under a form's content type."""
-        return self.request("POST", path, json.dumps(value).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+        return self.request(
+            "POST", path, json.dumps(value).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        )
 
     def post_form(self, path: str, fields: list[tuple[str, str | None, bytes]]) -> Answer:
         """A multipart form of (name, file name, data)."""
@@ -146,16 +157,15 @@ def running_bridge(backend: Backend | None = None, with_front: bool = True, **se
 
     async def everything() -> None:
         state.loop, state.stop = asyncio.get_running_loop(), asyncio.Event()
-        front = fake_server(backend)
-        if with_front:
+        address = f"127.0.0.1:{free_ports(1)[0]}"
+        front = fake_server(backend, address) if with_front else None
+        if front is not None:
             await front.start()
-        address = f"127.0.0.1:{front.port}"
         chosen = Settings.load(
             **{"rest_port": 0, "front_address": address, "model_address": address, "rest_drain_s": 1.0, **settings}
         )
         sock = listen(chosen)
-        state.served = Served(state.loop, backend, sock.getsockname()[1])
-        state.served.front = front
+        state.served = Served(state.loop, backend, sock.getsockname()[1], address, front)
         state.ready.set()
         try:
             await serve(chosen, sock, state.stop, FAST)

@@ -58,7 +58,9 @@ def send(case: dict[str, Any], served: Served) -> Answer:
 def masked(value: Any) -> Any:
     """Without what differs from run to run."""
     if isinstance(value, dict):
-        return {key: "*" if key in ("prompt_id", "number", "traceback") else masked(item) for key, item in value.items()}
+        return {
+            key: "*" if key in ("prompt_id", "number", "traceback") else masked(item) for key, item in value.items()
+        }
     return [masked(item) for item in value] if isinstance(value, list) else value
 
 

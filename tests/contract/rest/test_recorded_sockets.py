@@ -59,41 +59,41 @@ def expected(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", OWN_RUNS)
-def test_the_submitting_client_gets_the_recorded_messages(name: str, served: Served) -> None:
-    served.watched()
-    with served.socket("rec-client") as client:
+def test_the_submitting_client_gets_the_recorded_messages(name: str, alone: Served) -> None:
+    alone.watched()
+    with alone.socket("rec-client") as client:
         read(client, 1)
-        served.on_loop(lambda: served.backend.emit(*events_of(SAMPLES[name], "rec-client")))
+        alone.on_loop(lambda: alone.backend.emit(*events_of(SAMPLES[name], "rec-client")))
         want = expected(name)
         assert [described(frame) for frame in read(client, len(want))] == want
 
 
-def test_a_client_with_flags_gets_previews_with_metadata_before_the_counter(served: Served) -> None:
+def test_a_client_with_flags_gets_previews_with_metadata_before_the_counter(alone: Served) -> None:
     name = "binary_previews_with_metadata"
-    served.watched()
-    with served.socket("rec-client") as client:
+    alone.watched()
+    with alone.socket("rec-client") as client:
         read(client, 1)
         client.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         answer = json.loads(client.recv(timeout=WAIT_S))
         assert answer == SAMPLES["connect_with_clientId_then_feature_flags"][1]
-        served.on_loop(lambda: served.backend.emit(*events_of(SAMPLES[name], "rec-client")))
+        alone.on_loop(lambda: alone.backend.emit(*events_of(SAMPLES[name], "rec-client")))
         want = expected(name)
         assert [described(frame) for frame in read(client, len(want))] == want
 
 
-def test_another_client_sees_only_the_queue(served: Served) -> None:
-    served.watched()
-    with served.socket("somebody-else") as client:
+def test_another_client_sees_only_the_queue(alone: Served) -> None:
+    alone.watched()
+    with alone.socket("somebody-else") as client:
         read(client, 1)
-        served.on_loop(lambda: served.backend.emit(*events_of(SAMPLES["full_run_fresh"], "rec-client")))
+        alone.on_loop(lambda: alone.backend.emit(*events_of(SAMPLES["full_run_fresh"], "rec-client")))
         want = expected("full_run_fresh_seen_by_other_client")
-        served.on_loop(lambda: served.backend.emit(_last_mark()))
+        alone.on_loop(lambda: alone.backend.emit(_last_mark()))
         frames = [described(frame) for frame in read(client, len(want) + 1)]
         assert frames == [*want, _last_status()]
 
 
-def test_a_run_without_client_id_shows_counters_to_everybody(served: Served) -> None:
-    served.watched()
+def test_a_run_without_client_id_shows_counters_to_everybody(alone: Served) -> None:
+    alone.watched()
     log = SAMPLES["prompt_without_client_id_seen_by_everyone"]
     run_id = log[2]["data"]["prompt_id"]
     quiet = [
@@ -103,21 +103,21 @@ def test_a_run_without_client_id_shows_counters_to_everybody(served: Served) -> 
         events.RunEvent(run_id=run_id, succeeded=events.RunSucceeded()),
         events.RunEvent(run_id=run_id, ended=events.RunEnded()),
     ]
-    with served.socket("one") as one, served.socket("two") as two:
+    with alone.socket("one") as one, alone.socket("two") as two:
         for client in (one, two):
             read(client, 1)
-        served.on_loop(lambda: served.backend.emit(*events_of(log, ""), *quiet, _last_mark()))
+        alone.on_loop(lambda: alone.backend.emit(*events_of(log, ""), *quiet, _last_mark()))
         want = [*expected("prompt_without_client_id_seen_by_everyone"), _last_status()]
         for client in (one, two):
             assert [described(frame) for frame in read(client, len(want))] == want
 
 
-def test_interruption_of_a_run_without_client_id_is_told_to_everybody(served: Served) -> None:
-    served.watched()
+def test_interruption_of_a_run_without_client_id_is_told_to_everybody(alone: Served) -> None:
+    alone.watched()
     stopped = events.RunEvent(run_id="r", interrupted=events.RunInterrupted(node_id="2", node_type="KSampler"))
-    with served.socket("one") as client:
+    with alone.socket("one") as client:
         read(client, 1)
-        served.on_loop(lambda: served.backend.emit(stopped))
+        alone.on_loop(lambda: alone.backend.emit(stopped))
         assert json.loads(client.recv(timeout=WAIT_S))["type"] == "execution_interrupted"
 
 

@@ -134,7 +134,9 @@ def test_types_that_cannot_travel_are_refused():
         stored_type("Q4_0")
 
 
-@given(st.sampled_from([row.kserve for row in FIXED] + ["BYTES"]), st.lists(st.integers(-2, 9), max_size=4), st.binary())
+@given(
+    st.sampled_from([row.kserve for row in FIXED] + ["BYTES"]), st.lists(st.integers(-2, 9), max_size=4), st.binary()
+)
 def test_any_contents_give_an_array_or_a_typed_error(kind, shape, raw):
     try:
         array = from_raw(kind, shape, raw)

@@ -51,7 +51,7 @@ ARRAYS = {
     "bf16": np.arange(4).astype(ml_dtypes.bfloat16),
     "fp8": np.arange(3).astype(ml_dtypes.float8_e4m3fn),
     "fp8b": np.arange(3).astype(ml_dtypes.float8_e5m2),
-    "f32": np.float32(3.5).reshape(()),
+    "f32": np.array(3.5, np.float32),
     "i64": np.arange(2),
     "bool": np.array([True, False]),
     "u8": np.arange(5, dtype=np.uint8),
@@ -253,13 +253,15 @@ ENTRIES = st.fixed_dictionaries(
     }
 )
 HEADERS = st.one_of(
-    st.dictionaries(NAMES, st.one_of(ENTRIES, st.integers(), st.text(max_size=3), st.lists(st.integers()))).map(json.dumps),
+    st.dictionaries(NAMES, st.one_of(ENTRIES, st.integers(), st.text(max_size=3), st.lists(st.integers()))).map(
+        json.dumps
+    ),
     st.text(alphabet='{}[]":,a0 \\u', max_size=40),
     st.binary(max_size=40),
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(header=HEADERS, data=st.binary(max_size=24), length=st.none() | st.integers(0, 80))
 def test_whatever_we_accept_the_reference_implementation_accepts_too(written, header, data, length):
     path = written(header, data, length)
@@ -280,7 +282,9 @@ def test_whatever_we_accept_the_reference_implementation_accepts_too(written, he
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
-@given(sizes=st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=5), kind=st.sampled_from(["f2", "f4", "i8", "u1"]))
+@given(
+    sizes=st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=5), kind=st.sampled_from(["f2", "f4", "i8", "u1"])
+)
 def test_whatever_the_reference_implementation_writes_we_read(tmp_path, sizes, kind):
     arrays = {f"t{n}": np.ones(shape, kind) for n, shape in enumerate(sizes)}
     path = tmp_path / "m.safetensors"
@@ -293,7 +297,7 @@ def flipped(whole, position, bit):
     return whole[:position] + bytes([whole[position] ^ (1 << bit)]) + whole[position + 1 :]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(position=st.integers(0, 300), bit=st.integers(0, 7))
 def test_flipped_bits_never_crash(tmp_path, position, bit):
     path = tmp_path / "m.safetensors"
@@ -347,9 +351,9 @@ def test_folders_pipes_and_absent_files(tmp_path):
         read_header(tmp_path / "dangling")
 
 
-@pytest.mark.parametrize("size", [0x3C, 0x7B])
+@pytest.mark.parametrize("size", [0x7B, 0x13C])
 def test_a_header_length_that_looks_like_another_format_is_no_other_format(written, size):
     header = json.dumps({"a": entry()})
     path = written(header + " " * (size - len(header)), bytes(4))
-    assert path.read_bytes()[0] == size  # "<" or "{"
+    assert path.read_bytes()[0] in b"<{"
     assert list(read_header(path).tensors) == ["a"]

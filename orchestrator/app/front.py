@@ -1,0 +1,127 @@
+"""The front process: accepts runs, keeps them, hands them to workers, tells what happens. Loads no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+
+import grpc
+from heliograph.artifact.v1 import artifact_service_pb2_grpc
+from heliograph.graph.v1 import run_service_pb2_grpc, worker_service_pb2_grpc
+
+from kit import telemetry
+from kit.serve import AioServer, aio_server, channel_options, stop_event_on_signals
+from orchestrator.app.logs import start_logging
+from orchestrator.app.settings import MIB, FrontSettings
+from orchestrator.app.system import Installation
+from orchestrator.clients.artifact_paths import Areas
+from orchestrator.clients.artifacts import LocalArtifacts
+from orchestrator.clients.model_lists import ModelLists
+from orchestrator.graph.catalogue import Catalogue, load
+from orchestrator.runs.board import Limits
+from orchestrator.runs.intake import Intake
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.runs import Runs
+from orchestrator.transport.artifact_service import ArtifactServicer
+from orchestrator.transport.run_service import RunServicer
+from orchestrator.transport.worker_service import WorkerServicer
+
+_LOG = logging.getLogger("heliograph.front")
+
+
+@dataclass(frozen=True)
+class Front:
+    """A running front."""
+
+    server: AioServer
+    runs: Runs
+    stopping: asyncio.Event
+    model_channel: grpc.aio.Channel
+
+    async def stop(self, grace_s: float) -> None:
+        """Ends watches and reports, gives other calls `grace_s` seconds, closes the store; running runs stay leased."""
+        self.stopping.set()
+        self.runs.stop_watching()
+        await self.runs.leasing.close()
+        await self.server.stop(grace_s)
+        await self.runs.close()
+        await self.model_channel.close()
+
+
+async def start_front(settings: FrontSettings, catalogue: Catalogue | None = None) -> Front:
+    """Opens the store, binds the address and answers. Raises Conflict (STORE_TAKEN), Unready (ADDRESS_IN_USE)."""
+    journal = Journal(settings.data_dir / "heliograph.db")
+    areas = Areas(settings.data_dir)
+    artifacts = LocalArtifacts(areas)
+    areas.create()
+    artifacts.clear_temp()
+    runs = await Runs.open(journal, secrets.token_hex(8), _limits(settings))
+    channel = grpc.aio.insecure_channel(settings.model_address, options=channel_options())
+    lists = ModelLists(channel, artifacts, settings.model_timeout_s)
+    catalogue = catalogue if catalogue is not None else builtin_catalogue()
+    intake = Intake(runs, catalogue, lists, lambda: time.time_ns() // 1_000_000)
+    stopping = asyncio.Event()
+    run_service = RunServicer(runs, intake, Installation(catalogue, lists, runs.leasing))
+    worker_service = WorkerServicer(runs.leasing, stopping)
+    artifact_service = ArtifactServicer(artifacts, settings.max_upload_mib * MIB)
+    server = aio_server(
+        settings.front_address,
+        {
+            "heliograph.graph.v1.RunService": lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(
+                run_service, server
+            ),
+            "heliograph.graph.v1.WorkerService": lambda server: (
+                worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(worker_service, server)
+            ),
+            "heliograph.artifact.v1.ArtifactService": lambda server: (
+                artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifact_service, server)
+            ),
+        },
+        service="front",
+    )
+    await server.start()
+    await server.ready(("", "heliograph.graph.v1.RunService", "heliograph.artifact.v1.ArtifactService"))
+    return Front(server, runs, stopping, channel)
+
+
+def builtin_catalogue() -> Catalogue:
+    """The built-in nodes, from the file that their declarations were written into."""
+    return load(files("orchestrator.graph").joinpath("builtin_nodes.json").read_bytes())
+
+
+def _limits(settings: FrontSettings) -> Limits:
+    return Limits(
+        queue=settings.queue_limit,
+        queue_bytes=settings.queue_mib * MIB,
+        history=settings.history_limit,
+        heartbeat_s=settings.lease_s,
+        reattach_s=settings.reattach_s,
+    )
+
+
+async def serve(settings: FrontSettings) -> None:
+    """Answers until SIGTERM or SIGINT."""
+    stop = stop_event_on_signals()
+    front = await start_front(settings)
+    gc.freeze()  # what start-up made stays: the collector need not walk it in the middle of a call
+    _LOG.info("front answers on port %d", front.server.port)
+    await stop.wait()
+    await front.stop(settings.front_drain_s)
+
+
+def main() -> None:
+    """`python -m orchestrator.app.front`"""
+    settings = FrontSettings.load()
+    start_logging(settings.log_level)
+    telemetry.start("front", settings.telemetry, settings.telemetry_endpoint)
+    asyncio.run(serve(settings))
+    telemetry.stop()
+
+
+if __name__ == "__main__":
+    main()

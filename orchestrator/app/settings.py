@@ -1,0 +1,50 @@
+"""Settings of the orchestrator's two processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kit.settings import KitSettings
+
+MIB = 1024 * 1024
+
+
+class OrchestratorSettings(KitSettings):
+    """Orchestrator: what both processes share."""
+
+    data_dir: Path = Field(Path("data"), description="Folder of the run store and of input, output, temp files")
+    front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
+    model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")
+    telemetry: Literal["off", "otlp", "console"] = Field("off", description="Where spans and metrics go")
+    telemetry_endpoint: str = Field("", description="host:port of an OTLP/gRPC collector; empty: OpenTelemetry's own")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe entries shown")
+
+
+class FrontSettings(OrchestratorSettings):
+    """Orchestrator front: accepts, stores and lists runs, streams events."""
+
+    queue_limit: Annotated[int, Field(ge=1)] = Field(10_000, description="Prompts that may wait")
+    queue_mib: Annotated[int, Field(ge=1)] = Field(512, description="What waiting prompts may take in memory, MiB")
+    history_limit: Annotated[int, Field(ge=1)] = Field(10_000, description="Finished runs that are kept")
+    lease_s: Annotated[float, Field(gt=0)] = Field(30.0, description="A worker silent for so many seconds is lost")
+    reattach_s: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="Seconds that a worker has to claim its run after the front restarted"
+    )
+    max_upload_mib: Annotated[int, Field(ge=1)] = Field(100, description="Largest uploaded file, MiB")
+    model_timeout_s: Annotated[float, Field(gt=0)] = Field(10.0, description="Deadline of a model list, seconds")
+    front_drain_s: Annotated[float, Field(ge=0)] = Field(5.0, description="Seconds that calls have to end on SIGTERM")
+
+
+class WorkerSettings(OrchestratorSettings):
+    """Orchestrator worker: executes runs."""
+
+    heartbeat_s: Annotated[float, Field(gt=0)] = Field(3.0, description="A busy worker says so every so many seconds")
+    worker_drain_s: Annotated[float, Field(ge=0)] = Field(
+        20.0, description="Seconds that a run has to end on SIGTERM before it is given back"
+    )
+    outcome_patience_s: Annotated[float, Field(gt=0)] = Field(
+        120.0, description="Seconds that a finished run waits for a front that is away"
+    )

@@ -1,0 +1,43 @@
+"""heliograph.graph.v1.WorkerService: decode, call, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from heliograph.graph.v1 import worker_service_pb2 as pb
+from heliograph.graph.v1 import worker_service_pb2_grpc as rpc
+
+from orchestrator.runs.leasing import Leasing
+from orchestrator.runs.reporting import Report, converse
+from orchestrator.transport.codec_workers import decode_report, encode_directive, encode_offer
+
+_MAX_WAIT_S = 60.0
+
+
+class WorkerServicer(rpc.WorkerServiceServicer):
+    """What workers call. `stopping` ends their reports so that they come back to the next front."""
+
+    def __init__(self, leasing: Leasing, stopping: asyncio.Event) -> None:
+        self._leasing = leasing
+        self._stopping = stopping
+
+    async def LeaseRun(self, request: pb.LeaseRunRequest, context: Any) -> pb.LeaseRunResponse:
+        """Blocks until a run is leased or the wait is over."""
+        wait_s = min(request.wait_ms / 1000, _MAX_WAIT_S)
+        return encode_offer(await self._leasing.lease(request.worker_id, wait_s))
+
+    async def ReportRun(
+        self, request_iterator: AsyncIterator[pb.ReportRunRequest], context: Any
+    ) -> AsyncIterator[pb.ReportRunResponse]:
+        """One stream per leased run."""
+        async with aclosing(converse(self._leasing, _decoded(request_iterator), self._stopping)) as directives:
+            async for directive in directives:
+                yield encode_directive(directive)
+
+
+async def _decoded(requests: AsyncIterator[pb.ReportRunRequest]) -> AsyncIterator[Report]:
+    async for request in requests:
+        yield decode_report(request)
