@@ -37,7 +37,10 @@ def measure() -> list[Row]:
         eager = component.arch.build(component.config).to_empty(device="cpu").eval()
         prefix = PREFIXES["sd15_unet"]
         eager.load_state_dict(
-            {name: torch.from_numpy(read_tensor(header, prefix + name).astype(np.float32)) for name in eager.state_dict()}
+            {
+                name: torch.from_numpy(read_tensor(header, prefix + name).astype(np.float32))
+                for name in eager.state_dict()
+            }
         )
         for side, rounds in ROUNDS.items():
             rows.append(_compare(ours, eager, side, rounds))

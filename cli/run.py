@@ -49,7 +49,7 @@ def run_workflow(path: Path, changes: list[str], out: Path, *, server: str, time
                 _print_problems(console, typed.body)
                 return 1
             raise typed from error
-    return {event.RUN_STATE_SUCCEEDED: 0, event.RUN_STATE_INTERRUPTED: 130}.get(state, 1)
+    return 0 if state == event.RUN_STATE_SUCCEEDED else 130 if state == event.RUN_STATE_INTERRUPTED else 1
 
 
 def read_prompt(path: Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def read_prompt(path: Path) -> dict[str, Any]:
 
 def apply_changes(prompt: dict[str, Any], changes: list[str]) -> dict[str, Any]:
     """`prompt` with every NODE.INPUT=VALUE set; VALUE is JSON where it parses, else text."""
-    changed = json.loads(json.dumps(prompt))
+    changed: dict[str, Any] = json.loads(json.dumps(prompt))
     for change in changes:
         target, found, text = change.partition("=")
         node, dot, name = target.partition(".")

@@ -57,7 +57,8 @@ def services(workers: int, serving: str) -> list[Service]:
     found = [
         Service("front", (python, "-m", "orchestrator.app.front"), environment),
         Service("bridge", (python, "-m", "rest_bridge.app.main"), environment),
-        Service("models", (python, "-m", "model_service.app.main"), environment),
+        # One BLAS thread: the engine has threads of its own, and more only spin against them.
+        Service("models", (python, "-m", "model_service.app.main"), environment | {"OPENBLAS_NUM_THREADS": "1"}),
         *(
             Service(f"worker-{index}", (python, "-m", "orchestrator.app.worker"), environment)
             for index in range(workers)

@@ -17,7 +17,7 @@ from heliograph.model.v1 import model_service_pb2 as model
 from heliograph.model.v1.model_service_pb2_grpc import ModelServiceStub
 
 from kit import telemetry
-from kit.errors import InvalidRequest, NotFound, TooSlow
+from kit.errors import HeliographError, InvalidRequest, NotFound, TooSlow, Unready
 from kit.status import from_rpc_error
 
 CHUNK_BYTES = 512 * 1024
@@ -39,7 +39,15 @@ async def _call(method: Callable[..., Awaitable[_Response]], request: Any, timeo
     try:
         return await method(request, timeout=timeout_s, metadata=telemetry.outgoing())
     except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
+        raise _typed(error) from error
+
+
+def _typed(error: grpc.RpcError) -> HeliographError:
+    """The error behind a failed call; what the transport says of a lost peer names addresses, so it stays with us."""
+    typed = from_rpc_error(error)
+    if typed.reason != "BACKEND_DOWN":
+        return typed
+    return Unready("a service that this needs cannot be reached; it may be starting", reason=typed.reason)
 
 
 class Runs:
@@ -139,7 +147,7 @@ class Runs:
             async for response in call:
                 yield response.event
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            raise _typed(error) from error
         finally:
             call.cancel()
 
@@ -180,7 +188,7 @@ class Artifacts:
                     return
                 yield response.chunk
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            raise _typed(error) from error
         except TimeoutError as error:
             raise TooSlow("the download stalled", reason="CALL_DEADLINE", filename=ref.filename) from error
         finally:

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from sampling.euler import euler
 from sampling.loop import SamplerRun, ancestral_step
 
 _MAX_ATTEMPTS: Final = 10_000
@@ -22,12 +23,12 @@ def dpm_fast(run: SamplerRun, x: Tensor, sigmas: Tensor) -> Tensor:
 
     Only the first and the last positive sigma count.
     """
-    if len(sigmas) <= 1:
-        return x
+    if not _has_span(sigmas):
+        return euler(run, x, sigmas)
     start, end = _time_range(sigmas)
     calls = len(sigmas) - 1
     steps = calls // 3 + 1
-    times = torch.linspace(float(start), float(end), steps + 1)
+    times = torch.linspace(float(start), float(end), steps + 1, dtype=start.dtype)
     orders = [3] * (steps - 2) + [2, 1] if calls % 3 == 0 else [3] * (steps - 1) + [calls % 3]
     for i, order in enumerate(orders):
         noise = _Noise(run, x, times[i])
@@ -36,10 +37,13 @@ def dpm_fast(run: SamplerRun, x: Tensor, sigmas: Tensor) -> Tensor:
     return x
 
 
+def _has_span(sigmas: Tensor) -> bool:
+    """Whether there are two positive sigmas to solve between in log sigma; otherwise one Euler step is all."""
+    return int((sigmas > 0).sum()) > 1
+
+
 def _time_range(sigmas: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last time; equal for a list of one sigma, where there is nothing to do."""
-    if len(sigmas) == 1:
-        return -sigmas[0].log(), -sigmas[0].log()
+    """First and last time."""
     last = sigmas[-1] if sigmas[-1] > 0 else sigmas[-2]
     if sigmas[0] < last:
         raise ValueError("dpm_fast and dpm_adaptive need sigmas that fall; these rise")
@@ -159,6 +163,8 @@ def dpm_adaptive(
     """
     if order not in (2, 3):
         raise ValueError(f"order must be 2 or 3, got {order}")
+    if not _has_span(sigmas):
+        return euler(run, x, sigmas)
     draw = run.gaussian(x)
     time, end = _time_range(sigmas)
     # With noise added the error falls with h to the power 1.5 only.

@@ -32,7 +32,10 @@ def dpmpp_2s_ancestral(run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float
 def dpmpp_2s_ancestral_cfg_pp(
     run: SamplerRun, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, s_noise: float = 1.0
 ) -> Tensor:
-    """DPM-Solver++(2S) ancestral with CFG++: x is first moved by guided minus unconditional (Chung et al. 2024)."""
+    """DPM-Solver++(2S) ancestral with CFG++: x is first moved by guided minus unconditional (Chung et al. 2024).
+
+    The final move pairs the first guided estimate with the unconditional one of the stage between, as in ComfyUI.
+    """
     draw = run.gaussian(x)
     for i in range(len(sigmas) - 1):
         denoised, uncond = run.predict_with_uncond(x, sigmas[i])

@@ -85,7 +85,11 @@ def ipndm_v(run: SamplerRun, x: Tensor, sigmas: Tensor, *, max_order: int = 4) -
 
 
 def _unequal_weights(steps: Sequence[Tensor]) -> list[Tensor]:
-    """Adams-Bashforth weights for 1 to 4 steps of unequal size, latest first, as diff-sampler writes them."""
+    """Adams-Bashforth weights for 1 to 4 steps of unequal size, latest first, as diff-sampler writes them.
+
+    From three steps on they are not the exact integrals, and four sum to 1 only for sizes in geometric progression;
+    pictures made with this sampler depend on that.
+    """
     if len(steps) == 1:
         return [torch.ones_like(steps[0])]
     h, h_1 = steps[0], steps[1]

@@ -52,12 +52,13 @@ class Catalogue:
         files = self._listings.files(self._folders[folder])
         path = files.get(name)
         if path is None:
+            shown = name[:256].encode("utf-8", "backslashreplace").decode("utf-8")
             raise NotFound(
                 "there is no such model file",
                 reason="WEIGHTS_NOT_FOUND",
                 folder=folder,
-                name=name[:256],
-                nearest=", ".join(_nearest(name[:256], list(files))),
+                name=shown,
+                nearest=", ".join(_nearest(shown, list(files))),
             )
         return path
 

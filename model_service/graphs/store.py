@@ -51,7 +51,7 @@ class GraphStore:
             # torch and the tracer are only imported where a graph is really new
             from model_service.graphs.build import build_graph
 
-            graph = build_graph(arch, config, options).SerializeToString(deterministic=True)
+            graph: bytes = build_graph(arch, config, options).SerializeToString(deterministic=True)
             self._keep(key, compress(graph))
             return graph
 

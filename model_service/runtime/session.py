@@ -10,7 +10,7 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,10 @@ class SessionRecipe:
 
 @dataclass(frozen=True)
 class OpenSession:
-    """`held_bytes`: memory of the tensors that replace bound ones. `keep` must live as long as the session."""
+    """`held_bytes`: size of the tensors that replace bound ones."""
 
     session: ort.InferenceSession
     held_bytes: int
-    keep: tuple[object, ...] = field(repr=False)
 
 
 def open_session(recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]] | None = None) -> OpenSession:
@@ -97,7 +96,8 @@ def open_session(recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]]
         providers=["CPUExecutionProvider"],
         disabled_optimizers=["ConstantFolding"],
     )
-    return OpenSession(session, held, (options, *keep))
+    session.replaced_weights = keep  # it uses their memory and holds no reference of its own
+    return OpenSession(session, held)
 
 
 def session_options(recipe: SessionRecipe) -> ort.SessionOptions:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from kit.errors import Busy, NotFound, Unready
+from kit.errors import Busy, NotFound, Stopped, Unready
+from model_service.archs.spec import Signature
 from model_service.runtime.engine import Cancellation
 
 _LOG = logging.getLogger(__name__)
@@ -28,8 +29,11 @@ class Occupant(Protocol):
         """Gives the memory back; nobody uses it any more."""
 
 
+Occupies = TypeVar("Occupies", bound=Occupant)
+
+
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Generic[Occupies]):
     """A servable that can be brought into memory at any time. `estimate_bytes` is what it will take there.
 
     `name` is its file's, for people. `open` raises typed errors.
@@ -38,8 +42,9 @@ class Candidate:
     id: str
     arch: str
     name: str
+    signature: Signature
     estimate_bytes: int
-    open: Callable[[], Occupant]
+    open: Callable[[], Occupies]
 
 
 class State(Enum):
@@ -65,10 +70,10 @@ class Resident:
 
 
 @dataclass
-class _Entry:
-    candidate: Candidate
+class _Entry(Generic[Occupies]):
+    candidate: Candidate[Occupies]
     state: State = State.COLD
-    occupant: Occupant | None = None
+    occupant: Occupies | None = None
     bytes: int = 0
     active: int = 0
     used_at: int = 0
@@ -81,7 +86,7 @@ class _Entry:
         )  # fmt: skip
 
 
-class Residency:
+class Residency(Generic[Occupies]):
     """Keeps servables within `budget_bytes`; safe for threads.
 
     One with calls in flight never leaves. One alone is always possible, also if it is larger than the budget. Loading
@@ -91,12 +96,12 @@ class Residency:
     def __init__(self, budget_bytes: int, patience_s: float = 120.0) -> None:
         self.budget_bytes = budget_bytes
         self._patience_s = patience_s
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry[Occupies]] = {}
         self._changed = threading.Condition()
         self._ticks = 0
         self._loading = False
 
-    def admit(self, candidate: Candidate) -> None:
+    def admit(self, candidate: Candidate[Occupies]) -> None:
         """Make it known; one that a client had withdrawn may be called again."""
         with self._changed:
             entry = self._entries.get(candidate.id)
@@ -123,8 +128,13 @@ class Residency:
         """Whether `admit` saw it (and `forget` did not)."""
         return servable_id in self._entries
 
+    def candidate(self, servable_id: str) -> Candidate[Occupies]:
+        """What `admit` got; NotFound (SERVABLE_NOT_FOUND)."""
+        with self._changed:
+            return self._known(servable_id).candidate
+
     @contextmanager
-    def lease(self, servable_id: str, cancel: Cancellation | None = None) -> Iterator[Occupant]:
+    def lease(self, servable_id: str, cancel: Cancellation | None = None) -> Iterator[Occupies]:
         """The servable, in memory for as long as the block runs.
 
         Raises NotFound (SERVABLE_NOT_FOUND), Unready (SERVABLE_UNLOADED), Busy (NO_MEMORY), Stopped, and what opening
@@ -176,13 +186,13 @@ class Residency:
         with self._changed:
             self._changed.notify_all()
 
-    def _known(self, servable_id: str) -> _Entry:
+    def _known(self, servable_id: str) -> _Entry[Occupies]:
         entry = self._entries.get(servable_id)
         if entry is None:
             raise NotFound("no such servable", reason="SERVABLE_NOT_FOUND", servable=servable_id[:128])
         return entry
 
-    def _enter(self, servable_id: str, cancel: Cancellation | None) -> tuple[_Entry, Occupant]:
+    def _enter(self, servable_id: str, cancel: Cancellation | None) -> tuple[_Entry[Occupies], Occupies]:
         deadline = time.monotonic() + self._patience_s
         with self._changed:
             while True:
@@ -204,9 +214,11 @@ class Residency:
             self._loaded(entry, None)
             raise
         self._loaded(entry, occupant)
+        while self.used_bytes > self.budget_bytes and (victim := self._next_victim()) is not None:
+            self._close(*victim)  # it took more than was estimated
         return entry, occupant
 
-    def _loaded(self, entry: _Entry, occupant: Occupant | None) -> None:
+    def _loaded(self, entry: _Entry[Occupies], occupant: Occupies | None) -> None:
         with self._changed:
             self._loading = False
             entry.occupant = occupant
@@ -216,7 +228,7 @@ class Residency:
             self._touch(entry)
             self._changed.notify_all()
 
-    def _make_room(self, entry: _Entry, deadline: float, cancel: Cancellation | None) -> None:
+    def _make_room(self, entry: _Entry[Occupies], deadline: float, cancel: Cancellation | None) -> None:
         """Idle servables leave until the new one fits or nothing else is in memory."""
         while True:
             with self._changed:
@@ -229,34 +241,33 @@ class Residency:
                 self._close(*victim)
                 continue
             with self._changed:
-                if all(other.active or not other.bytes for other in self._entries.values()) and self._used():
+                if self._used() and self._idle() is None:
                     self._wait(deadline, cancel, entry.candidate.id)
 
     def _wait(self, deadline: float, cancel: Cancellation | None, servable_id: str) -> None:
-        if cancel is not None:
-            cancel.check()
+        _check(cancel)
         if not self._changed.wait(deadline - time.monotonic()):
             raise Busy(
                 "there is no room in memory: servables with calls in flight fill the budget",
                 reason="NO_MEMORY", servable=servable_id, used_bytes=self._used(), budget_bytes=self.budget_bytes,
             )  # fmt: skip
-        if cancel is not None:
-            cancel.check()
+        _check(cancel)
 
-    def _next_victim(self) -> tuple[_Entry, Occupant | None] | None:
+    def _next_victim(self) -> tuple[_Entry[Occupies], Occupies | None] | None:
         with self._changed:
-            idle = [one for one in self._entries.values() if one.state is State.READY and not one.active]
-            if not idle:
-                return None
-            entry = min(idle, key=lambda one: one.used_at)
-            return entry, self._take_out(entry)
+            entry = self._idle()
+            return None if entry is None else (entry, self._take_out(entry))
 
-    def _take_out(self, entry: _Entry) -> Occupant | None:
+    def _idle(self) -> _Entry[Occupies] | None:
+        idle = [one for one in self._entries.values() if one.state is State.READY and not one.active]
+        return min(idle, key=lambda one: one.used_at, default=None)
+
+    def _take_out(self, entry: _Entry[Occupies]) -> Occupies | None:
         entry.state = State.LEAVING
         occupant, entry.occupant = entry.occupant, None
         return occupant
 
-    def _close(self, entry: _Entry, occupant: Occupant | None) -> None:
+    def _close(self, entry: _Entry[Occupies], occupant: Occupies | None) -> None:
         """Outside the lock: giving memory back may take a while."""
         if occupant is None:
             return
@@ -268,7 +279,7 @@ class Residency:
                 entry.state, entry.bytes = State.COLD, 0
                 self._changed.notify_all()
 
-    def _leave(self, entry: _Entry) -> None:
+    def _leave(self, entry: _Entry[Occupies]) -> None:
         with self._changed:
             entry.active -= 1
             self._touch(entry)
@@ -276,9 +287,14 @@ class Residency:
             self._changed.notify_all()
         self._close(entry, closing)
 
-    def _touch(self, entry: _Entry) -> None:
+    def _touch(self, entry: _Entry[Occupies]) -> None:
         self._ticks += 1
         entry.used_at = self._ticks
 
     def _used(self) -> int:
         return sum(entry.bytes for entry in self._entries.values())
+
+
+def _check(cancel: Cancellation | None) -> None:
+    if cancel is not None and cancel.cancelled:
+        raise Stopped("the call was cancelled", reason="CALL_CANCELLED")

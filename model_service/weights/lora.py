@@ -3,6 +3,9 @@
 A weight W becomes W + strength * alpha / rank * (up @ down) (Hu et al. 2021, https://arxiv.org/abs/2106.09685), all in
 float32, one LoRA after the other, rounded once at the end: UNet weights stay float32, a text encoder's are float16
 before and after.
+
+The bands of rows are too small for threads of the BLAS library to help: a process that patches while other threads
+compute should start with OPENBLAS_NUM_THREADS=1, or those threads spend more time waiting than the sum takes.
 """
 
 from __future__ import annotations

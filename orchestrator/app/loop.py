@@ -83,7 +83,12 @@ class Worker:
         if lost.is_set():
             await report.drop()
             return
-        await report.end(outcome, self._patience_s)
+        ending = asyncio.create_task(report.end(outcome, self._patience_s))
+        await _unless(stop, asyncio.wait({ending}))
+        await asyncio.wait({ending}, timeout=self._drain_s)  # the front has its chance even when we must go
+        if not ending.done():
+            await report.drop()
+            await ending
 
     async def _outcome(self, run: RunRecord, report: RunReport, halt: asyncio.Event) -> Outcome:
         try:

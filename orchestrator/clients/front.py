@@ -101,7 +101,7 @@ class RunReport:
             _LOG.error("the front did not come back for the outcome of run %s", self._run.run_id)
             await self.drop()
             return False
-        return self._task.result()
+        return not self._task.cancelled() and self._task.result()
 
     async def drop(self) -> None:
         """Stops reporting."""

@@ -43,7 +43,7 @@ def calls(spec: NodeSpec, inputs: Inputs, ctx: Ctx) -> Iterator[dict[str, object
     """
     hidden = {item.name: _hidden(item, ctx) for item in spec.hidden}
     if spec.input_is_list:
-        yield {name: list(values) for name, values in inputs.items()} | {name: [v] for name, v in hidden.items()}
+        yield {**{name: list(values) for name, values in inputs.items()}, **{name: [v] for name, v in hidden.items()}}
         return
     for name, values in inputs.items():
         if not values:

@@ -10,7 +10,7 @@ from orchestrator.graph.prompt import Graph
 
 LANES = ("cpu", "accelerator")
 FREE = "free"
-"""Async and cached nodes need no thread."""
+"""Async nodes need no thread."""
 
 
 class Plan:
@@ -32,7 +32,9 @@ class Plan:
                 self._consumers[source].append(node_id)
                 self._blocked[node_id] += 1
         self._rank = self._ranks(graph, impls)
-        self._lane = {node_id: self._lane_of(graph, impls, node_id, cached) for node_id in self.pending}
+        self._lane = {
+            node_id: _lane(impls[str(graph.nodes[node_id].class_type)], node_id in cached) for node_id in self.pending
+        }
         self._ready: dict[str, list[tuple[int, int, str]]] = {lane: [] for lane in (*LANES, FREE)}
         for node_id in self.pending:
             if not self._blocked[node_id]:
@@ -58,11 +60,6 @@ class Plan:
             if not self._blocked[consumer]:
                 self.release(consumer)
 
-    @staticmethod
-    def _lane_of(graph: Graph, impls: Mapping[str, NodeImpl], node_id: str, cached: Collection[str]) -> str:
-        impl = impls[str(graph.nodes[node_id].class_type)]
-        return FREE if impl.is_async or node_id in cached else impl.spec.lane
-
     def _ranks(self, graph: Graph, impls: Mapping[str, NodeImpl]) -> dict[str, int]:
         def impl(node_id: str) -> NodeImpl:
             return impls[str(graph.nodes[node_id].class_type)]
@@ -77,6 +74,11 @@ class Plan:
             return 1 if node_id in feeding else 2 if node_id in before else 3
 
         return {node_id: rank(node_id) for node_id in self.pending}
+
+
+def _lane(impl: NodeImpl, is_cached: bool) -> str:
+    # A cached node takes no time, but its turn: ComfyUI tells of it after the nodes before it have run.
+    return "cpu" if is_cached else FREE if impl.is_async else impl.spec.lane
 
 
 def _pending(graph: Graph, outputs: Iterable[str], cached: Collection[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from kit.errors import Stopped
+from kit.errors import Stopped, Unsupported
 from kit.telemetry import SPAN_NODE
 from orchestrator.engine import events
 from orchestrator.engine.cache import Entry, ResultCache
@@ -106,34 +106,37 @@ class _Run:
         self._wake = asyncio.Event()
 
     async def execute(self) -> Outcome:
-        wake = partial(self._loop.call_soon_threadsafe, self._wake.set)
+        def wake() -> None:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
         self._cancel.watch(wake)
         try:
             self._emit(events.Started())
-            self._plan = await self._planned()
+            await self._prepare()
             while self._ended is None:
-                self._start_ready()
-                if self._ended is None and not self._jobs:
-                    self._end("succeeded", events.Succeeded())
-                elif self._jobs:
-                    await self._step()
+                await self._step()
         finally:
             self._cancel.unwatch(wake)
             self._ended = self._ended or "interrupted"
             await self._drain()
         return self._outcome(self._ended)
 
-    async def _planned(self) -> Plan:
+    async def _prepare(self) -> None:
         engine, cache = self._engine, self._engine.cache
-        fingerprints = await self._loop.run_in_executor(engine.threads["cpu"], self._in_context(self._fingerprints))
+        needed = self._needed()
+        work = partial(self._fingerprints, needed)
+        fingerprints = await self._loop.run_in_executor(engine.threads["cpu"], _in_context(work))
         self._keys = node_keys(self._graph, engine.impls, fingerprints, engine.salt)
         cache.begin(frozenset(self._keys.values()))
         found = {node_id: cache.get(self._keys[node_id]) for node_id in self._graph.nodes if node_id in self._keys}
         entries = {node_id: entry for node_id, entry in found.items() if entry is not None}
         self._cached = tuple(entries)
         self._emit(events.Cached(self._cached))
-        plan = Plan(self._graph, engine.impls, self._outputs, self._cached)
-        for node_id in plan.pending:
+        if unknown := [node_id for node_id in needed if node_id not in self._keys]:
+            self._refuse(unknown[0])
+            return
+        self._plan = Plan(self._graph, engine.impls, self._outputs, entries.keys())
+        for node_id in self._plan.pending:
             if node_id not in entries:
                 self._needed_by.update(self._source_keys(node_id))
         for node_id, entry in entries.items():
@@ -141,17 +144,32 @@ class _Run:
             self._shown[key] = Entry((), entry.ui, entry.meta)
             if self._needed_by[key]:
                 self._values[key] = entry.outputs
-        return plan
 
-    def _fingerprints(self) -> dict[str, str | None]:
-        """Of the nodes that outputs need; the others' files are none of this run's business."""
-        needed, stack = set[str](), list(self._outputs)
+    def _refuse(self, node_id: str) -> None:
+        """The graph was validated against other nodes than this worker has."""
+        node = self._graph.nodes.get(node_id)
+        node_type = str(node.class_type) if node else ""
+        error = Unsupported("this worker cannot resolve the node or one it is linked to", reason="NODE_UNKNOWN")
+        self._end("failed", failed(node_id, node_type, error, executed=(), node_ids=(), inputs={}, debug=False))
+
+    def _needed(self) -> dict[str, None]:
+        """The outputs and all they are linked to, nodes that do not exist included."""
+        needed: dict[str, None] = {}
+        stack = list(self._outputs)
         while stack:
             node_id = stack.pop()
-            if node_id not in needed:
-                needed.add(node_id)
+            if node_id in needed:
+                continue
+            needed[node_id] = None
+            if node_id in self._graph.nodes:
                 stack.extend(ref.node_id for _, ref in self._graph.nodes[node_id].refs())
-        return {node_id: self._fingerprint(node_id) for node_id in needed if self._impl(node_id).fingerprint}
+        return needed
+
+    def _fingerprints(self, needed: Iterable[str]) -> dict[str, str | None]:
+        """Of the nodes that outputs need; the others' files are none of this run's business."""
+        known = (node_id for node_id in needed if node_id in self._graph.nodes)
+        impls = {node_id: self._engine.impls.get(str(self._graph.nodes[node_id].class_type)) for node_id in known}
+        return {node_id: self._fingerprint(node_id) for node_id, impl in impls.items() if impl and impl.fingerprint}
 
     def _fingerprint(self, node_id: str) -> str | None:
         impl = self._impl(node_id)
@@ -163,7 +181,8 @@ class _Run:
         except Exception:  # noqa: BLE001  # boundary: the node runs, meets the same trouble and the client is told
             return None
 
-    def _start_ready(self) -> None:
+    def _start_ready(self) -> bool:
+        """True: stopped after an async node, more may be ready."""
         while self._ended is None and (node_id := self._plan.take(self._open_lanes())) is not None:
             key = self._keys[node_id]
             if key in self._shown:
@@ -172,6 +191,9 @@ class _Run:
                 self._twins[key].append(node_id)
             else:
                 self._start(node_id, key)
+                if self._impl(node_id).is_async:
+                    return True
+        return False
 
     def _open_lanes(self) -> list[str]:
         slots = self._engine.slots
@@ -207,21 +229,39 @@ class _Run:
             with ctx.span(SPAN_NODE):
                 return run_sync(job.impl, ctx, job.inputs)
 
-        return await self._loop.run_in_executor(self._engine.threads[job.impl.spec.lane], self._in_context(in_thread))
+        return await self._loop.run_in_executor(self._engine.threads[job.impl.spec.lane], _in_context(in_thread))
 
     async def _step(self) -> None:
-        """Waits until a node has ended or somebody cancels."""
-        if self._cancel.is_set():
-            for task, job in self._jobs.items():
-                if job.impl.is_async:
-                    task.cancel()
-            await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
+        """Starts what can start; waits until a node has ended or somebody cancels."""
+        at_once = self._start_ready()
+        if self._ended is not None:
+            return
+        if not self._jobs:
+            self._end("succeeded", events.Succeeded())
+            return
+        if at_once:  # an async node that never waits is done before anything else begins, and so is its progress
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         else:
-            waker = self._loop.create_task(self._wake.wait())
-            await asyncio.wait([*self._jobs, waker], return_when=asyncio.FIRST_COMPLETED)
-            waker.cancel()
+            await self._wait()
         for task in [task for task in self._jobs if task.done()]:
             self._finish(task)
+
+    async def _wait(self) -> None:
+        if self._cancel.is_set():
+            self._cancel_async()
+            await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
+            return
+        waker = self._loop.create_task(self._wake.wait())
+        try:
+            await asyncio.wait([*self._jobs, waker], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waker.cancel()
+
+    def _cancel_async(self) -> None:
+        for task, job in self._jobs.items():
+            if job.impl.is_async:
+                task.cancel()
 
     def _finish(self, task: asyncio.Task[Result]) -> None:
         job = self._jobs.pop(task)
@@ -272,9 +312,7 @@ class _Run:
 
     async def _drain(self) -> None:
         """Other nodes of an ended run stop at their next look; what they finish is kept, and nothing is told."""
-        for task, job in self._jobs.items():
-            if job.impl.is_async:
-                task.cancel()
+        self._cancel_async()
         if self._jobs:
             await asyncio.wait(self._jobs)
         for task in list(self._jobs):
@@ -308,10 +346,6 @@ class _Run:
     def _impl(self, node_id: str) -> NodeImpl:
         return self._engine.impls[str(self._graph.nodes[node_id].class_type)]
 
-    @staticmethod
-    def _in_context(function: Callable[[], T]) -> Callable[[], T]:
-        return partial(contextvars.copy_context().run, function)
-
     def _ctx(self, node_id: str) -> Ctx:
         def check_cancelled() -> None:
             if self._cancel.is_set() or self._ended is not None:
@@ -330,3 +364,8 @@ class _Run:
         if preview is not None:
             self._emit(events.Previewed(node_id, node_id, "", node_id, preview))
         self._emit(events.Progress(node_id, value, maximum))
+
+
+def _in_context(function: Callable[[], T]) -> Callable[[], T]:
+    """For another thread, with this one's context variables (the current span)."""
+    return partial(contextvars.copy_context().run, function)

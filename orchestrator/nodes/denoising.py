@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kit.errors import InvalidRequest, Unsupported
 from orchestrator.nodes.facts import number, whole
-from orchestrator.nodes.preview import preview_of
+from orchestrator.nodes.preview import StepReporter
 from orchestrator.ports import Ctx, Servable
 from orchestrator.values.models import Model
 from orchestrator.values.tensors import CondEntry, Conditioning, Latent
@@ -71,10 +71,11 @@ def run_sampler(
         _model_call(ctx, servable), schedule, _conds(positive, concat), _conds(negative, concat), plan.cfg,
         latent_size=(start.shape[-2], start.shape[-1]),
     )  # fmt: skip
-    result = sample(
-        guided, schedule, noise=noise, latent=start, sigmas=sigmas, sampler=plan.sampler, seed=plan.seed,
-        callback=_reporter(ctx), noise_mask=latent.noise_mask,
-    )  # fmt: skip
+    with StepReporter(ctx) as report:
+        result = sample(
+            guided, schedule, noise=noise, latent=start, sigmas=sigmas, sampler=plan.sampler, seed=plan.seed,
+            callback=report, noise_mask=latent.noise_mask,
+        )  # fmt: skip
     return latent.with_samples(result / scale)
 
 
@@ -138,10 +139,3 @@ def _model_call(ctx: Ctx, servable: Servable) -> Callable[[Tensor, Tensor, Mappi
 
 def _array(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.numpy(), dtype=np.float32)
-
-
-def _reporter(ctx: Ctx) -> Callable[[int, int, Tensor, Tensor], None]:
-    def report(step: int, total: int, denoised: Tensor, x: Tensor) -> None:
-        ctx.progress(step + 1, total, preview_of(denoised, ctx.settings))
-
-    return report

@@ -1,16 +1,20 @@
-"""Quick previews: a linear map from SD1 latents to colours, as JPEG. Imports torch: only node functions import it."""
+"""Quick previews: a linear map from SD1 latents to colours, as JPEG, made beside the sampling loop."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
-from orchestrator.ports import PreviewImage
+from orchestrator.ports import Ctx, PreviewImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST: Final = 512
 _UPSCALE: Final = 8
@@ -27,18 +31,56 @@ SD1_TO_RGB: Final = (
 )
 
 
-def preview_of(latents: Tensor, settings: Mapping[str, object]) -> PreviewImage | None:
-    """The first of `latents` [B, 4, h, w] (scaled) at eight times its size, at most 512 pixels; None: not wanted.
-
-    `settings["previews"]` False switches previews off. Latents with other channels have no map and no preview.
-    """
-    if settings.get("previews", True) is False or latents.shape[1] != len(SD1_TO_RGB):
+def preview_of(latent: npt.NDArray[np.float32]) -> PreviewImage | None:
+    """`latent` [4, h, w] (scaled) at eight times its size, at most 512 pixels; None for other channels."""
+    if latent.shape[0] != len(SD1_TO_RGB):
         return None
-    colours = torch.einsum("chw,cr->hwr", latents[0].float(), torch.tensor(SD1_TO_RGB))
-    levels = colours.add_(1.0).mul_(127.5).clamp_(0, 255).nan_to_num_(0.0).to(torch.uint8)
-    picture = Image.fromarray(levels.numpy())
+    colours = np.tensordot(latent, np.array(SD1_TO_RGB, np.float32), axes=(0, 0))  # h w rgb
+    levels = np.clip(np.nan_to_num((colours + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(levels)
     factor = min(_UPSCALE, _LARGEST / max(picture.size))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     content = io.BytesIO()
     picture.resize(size, Image.Resampling.BILINEAR).save(content, "JPEG", quality=_QUALITY)
     return PreviewImage("image/jpeg", content.getvalue())
+
+
+class StepReporter:
+    """Tells every sampling step in order, from a thread of its own so that encoding a preview delays no model call.
+
+    Only the newest step waiting gets a preview. What `ctx.progress` raises (Stopped) comes out of the next report or of
+    leaving the block, which waits for all reports. `ctx.settings["previews"]` False switches previews off.
+    """
+
+    def __init__(self, ctx: Ctx) -> None:
+        self._ctx = ctx
+        self._previews = ctx.settings.get("previews", True) is not False
+        self._newest = 0
+        self._sent: list[Future[None]] = []
+        self._thread = ThreadPoolExecutor(1, "step-report")
+
+    def __call__(self, step: int, total: int, denoised: Tensor, x: Tensor) -> None:
+        """A sampler's callback: step from 0, the estimate [B, C, h, w] of the clean latent."""
+        self._raise_failures()
+        self._newest = step + 1
+        latent = denoised[0].numpy().copy() if self._previews else None
+        self._sent.append(self._thread.submit(self._send, step + 1, total, latent))
+
+    def __enter__(self) -> StepReporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=error is not None)
+        if error is None:
+            self._raise_failures()
+
+    def _send(self, number: int, total: int, latent: npt.NDArray[Any] | None) -> None:
+        preview = preview_of(latent) if latent is not None and number == self._newest else None
+        self._ctx.progress(number, total, preview)
+
+    def _raise_failures(self) -> None:
+        for report in [report for report in self._sent if report.done()]:
+            self._sent.remove(report)
+            report.result()

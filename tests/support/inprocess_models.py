@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ class InprocessModels:
         self._root = root
         self.calls: list[tuple[str, tuple[int, ...]]] = []
         self._prepared: dict[str, NetworkRef] = {}
-        self._network = cache(self._load)
+        self._network = lru_cache(maxsize=6)(self._load)
 
     def list_files(self, folder: str) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in (self._root / folder).glob("*") if path.is_file()))
@@ -69,9 +69,7 @@ class InprocessModels:
         with torch.inference_mode():
             result = net(*arguments)
         results = result if isinstance(result, tuple) else (result,)
-        return {
-            one.name: np.array(tensor.numpy()) for one, tensor in zip(signature.outputs, results, strict=True)
-        }
+        return {one.name: np.array(tensor.numpy()) for one, tensor in zip(signature.outputs, results, strict=True)}
 
     def _load(self, network: NetworkRef) -> tuple[torch.nn.Module, Component]:
         header = read_header(self._path(network.file.folder, network.file.name))
@@ -94,4 +92,3 @@ class InprocessModels:
 
     def _use(self, patch: Lora) -> LoraUse:
         return LoraUse(read_header(self._path(patch.file.folder, patch.file.name)), patch.strength)
-

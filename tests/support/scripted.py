@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,4 +100,4 @@ class Scripted:
     def _note(self, run: RunRecord, node_id: str) -> None:
         if self._journal is not None:
             with self._journal.open("a") as stream:
-                stream.write(f"{run.run_id} {run.attempts} {node_id} {os.getpid()}\n")
+                stream.write(f"{run.run_id} {run.attempts} {node_id} {os.getpid()} {time.monotonic_ns()}\n")

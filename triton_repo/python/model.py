@@ -6,19 +6,19 @@ files that hold its weights. Runs in Triton's own Python environment: numpy and 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, _HERE)
+_HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(_HERE))
 
 from session import SessionRecipe, open_session  # noqa: E402  # it lies beside this file
 
@@ -55,9 +55,10 @@ class TritonPythonModel:
     """One instance of the servable."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        with open(os.path.join(_HERE, "recipe.json"), encoding="utf-8") as file:
-            recipe = SessionRecipe.from_json(file.read())
-        self._opened = open_session(replace(recipe, model_path=os.path.join(_HERE, recipe.model_path), weights_folder=_HERE))
+        recipe = SessionRecipe.from_json((_HERE / "recipe.json").read_text("utf-8"))
+        self._opened = open_session(
+            replace(recipe, model_path=str(_HERE / recipe.model_path), weights_folder=str(_HERE))
+        )
         self._inputs = self._opened.session.get_inputs()
         self._outputs = [one.name for one in self._opened.session.get_outputs()]
         self._watch = _Watch()
@@ -81,7 +82,7 @@ class TritonPythonModel:
         self._watch.begin(request, options)
         try:
             results = self._opened.session.run(names, feeds, options)
-        except Exception as error:  # boundary: the client gets it as the answer to its call
+        except Exception as error:  # noqa: BLE001  # boundary: the client gets it as the answer to its call
             cancelled = options.terminate
             code = pb_utils.TritonError.CANCELLED if cancelled else pb_utils.TritonError.INTERNAL
             return _refusal("the call was cancelled" if cancelled else str(error), code)

@@ -53,14 +53,16 @@ class Served:
         loop: asyncio.AbstractEventLoop,
         backend: Backend,
         port: int,
-        front_address: str,
+        fakes_address: str,
         front: AioServer | None,
+        chosen: Settings,
     ) -> None:
         self._loop = loop
         self.backend = backend
         self.port = port
-        self.front_address = front_address
+        self.fakes_address = fakes_address
         self.front = front
+        self.settings = chosen
 
     def on_loop(self, work: Callable[[], T]) -> T:
         """Runs a function on the servers' event loop."""
@@ -165,7 +167,7 @@ def running_bridge(backend: Backend | None = None, with_front: bool = True, **se
             **{"rest_port": 0, "front_address": address, "model_address": address, "rest_drain_s": 1.0, **settings}
         )
         sock = listen(chosen)
-        state.served = Served(state.loop, backend, sock.getsockname()[1], address, front)
+        state.served = Served(state.loop, backend, sock.getsockname()[1], address, front, chosen)
         state.ready.set()
         try:
             await serve(chosen, sock, state.stop, FAST)

@@ -24,8 +24,11 @@ def step(node_id: str) -> events.RunEvent:
     return events.RunEvent(run_id="run", client_id="mine", executing=events.NodeExecuting(node_id=node_id))
 
 
-def node_of(message: Any) -> Any:
-    """Node of an `executing` message."""
+def next_node(client: ClientConnection) -> Any:
+    """Node of the next message but for `status`, which comes whenever the queue was compared."""
+    message = said(client)
+    while message["type"] == "status":
+        message = said(client)
     assert message["type"] == "executing", message
     return message["data"]["node"]
 
@@ -42,16 +45,13 @@ def test_a_broken_stream_goes_on_where_it_was(alone: Served) -> None:
     with alone.socket("mine") as client:
         said(client)
         alone.on_loop(lambda: backend.emit(step("1"), step("2")))
-        assert [node_of(said(client)) for _ in range(2)] == ["1", "2"]
+        assert [next_node(client) for _ in range(2)] == ["1", "2"]
         backend.watch_extra.extend(backend.events)  # a front that repeats what was delivered
         backend.running.append(graph.Run(run_id="run"))
         alone.on_loop(lambda: (backend.break_streams(Unready("going down")), backend.emit(step("3"))))
-        assert node_of(said(client)) == "3"
+        assert next_node(client) == "3"
         alone.on_loop(lambda: backend.emit(step("4")))
-        message = said(client)
-        while message["type"] == "status":  # the queue was compared meanwhile
-            message = said(client)
-        assert node_of(message) == "4"
+        assert next_node(client) == "4"
     assert [(r.after_sequence, r.epoch) for r in backend.watch_requests[:2]] == [(0, ""), (2, "epoch-1")]
 
 
@@ -61,7 +61,7 @@ def test_a_new_front_is_followed_from_its_first_event(alone: Served) -> None:
     with alone.socket("mine") as client:
         said(client)
         alone.on_loop(lambda: backend.emit(step("1"), step("2"), step("3")))
-        assert [node_of(said(client)) for _ in range(3)] == ["1", "2", "3"]
+        assert [next_node(client) for _ in range(3)] == ["1", "2", "3"]
         backend.running.append(graph.Run(run_id="run"))
 
         def restart() -> None:
@@ -70,7 +70,7 @@ def test_a_new_front_is_followed_from_its_first_event(alone: Served) -> None:
             backend.emit(step("4"))  # sequence 1 again
 
         alone.on_loop(restart)
-        assert node_of(said(client)) == "4"
+        assert next_node(client) == "4"
 
 
 def test_a_run_that_ended_unseen_is_ended_for_its_client(alone: Served) -> None:
@@ -79,7 +79,7 @@ def test_a_run_that_ended_unseen_is_ended_for_its_client(alone: Served) -> None:
     with alone.socket("mine") as client:
         said(client)
         alone.on_loop(lambda: backend.emit(step("1")))
-        assert node_of(said(client)) == "1"
+        assert next_node(client) == "1"
 
         def restart() -> None:
             backend.break_streams(Unready("gone"))
@@ -102,7 +102,7 @@ def test_events_that_are_gone(alone: Served) -> None:
     with alone.socket("mine") as client:
         said(client)
         alone.on_loop(lambda: backend.emit(step("1")))
-        assert node_of(said(client)) == "1"
+        assert next_node(client) == "1"
         backend.running.append(graph.Run(run_id="run"))
 
         def lose() -> None:
@@ -115,10 +115,7 @@ def test_events_that_are_gone(alone: Served) -> None:
         alone.until(lambda: bool(backend.watchers))
         assert backend.watch_requests[-1].epoch == ""
         alone.on_loop(lambda: backend.emit(step("5")))
-        message = said(client)
-        while message["type"] == "status":
-            message = said(client)
-        assert node_of(message) == "5"
+        assert next_node(client) == "5"
 
 
 def test_an_event_nobody_can_read_does_not_end_the_stream(alone: Served) -> None:
@@ -128,7 +125,7 @@ def test_an_event_nobody_can_read_does_not_end_the_stream(alone: Served) -> None
         said(client)
         broken = events.RunEvent(run_id="run", client_id="mine", executed=events.NodeExecuted(output_json=b"{"))
         alone.on_loop(lambda: backend.emit(broken, step("2")))
-        assert node_of(said(client)) == "2"
+        assert next_node(client) == "2"
 
 
 def test_history_answers_when_the_end_mark_arrives(alone: Served) -> None:
@@ -142,7 +139,7 @@ def test_history_answers_when_the_end_mark_arrives(alone: Served) -> None:
             backend.emit(step("1"), events.RunEvent(run_id="run", client_id="mine", ended=events.RunEnded()))
 
         alone.on_loop(end)
-        assert [node_of(said(client)) for _ in range(2)] == ["1", None]
+        assert [next_node(client) for _ in range(2)] == ["1", None]
         assert "run" in alone.request("GET", "/history/run").json
 
 
@@ -151,16 +148,17 @@ def test_a_bridge_without_a_front_answers_and_waits_for_it() -> None:
         answer = served.request("GET", "/queue")
         assert answer.status == 503 and "retry-after" in answer.headers
         assert answer.json["error"]["type"] == "backend_down"
+        assert served.fakes_address not in answer.body.decode()
         with served.socket("mine") as client:
             assert said(client)["data"]["sid"] == "mine"
             assert served.request("GET", "/").status == 200
 
             async def start() -> None:
-                served.front = fake_server(served.backend, served.front_address)
+                served.front = fake_server(served.backend, served.fakes_address)
                 await served.front.start()
 
             served.wait_on_loop(start())
             served.watched()
             served.on_loop(lambda: served.backend.emit(step("1")))
-            assert node_of(said(client)) == "1"
+            assert next_node(client) == "1"
             assert served.request("GET", "/queue").json == {"queue_running": [], "queue_pending": []}

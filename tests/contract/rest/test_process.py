@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rest_bridge.app.main import listen
+from rest_bridge.app.settings import Settings
 from tests.support.stack import REPO, free_ports
 
 LIMIT_S = 30.0
@@ -48,6 +51,14 @@ def test_it_ends_cleanly_when_told(sent: signal.Signals, tmp_path: Path) -> None
         finally:
             process.kill()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_answers_are_not_held_back_by_the_kernel() -> None:
+    with listen(Settings.load(rest_port=0)) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_what_it_does_not_import() -> None:

@@ -170,7 +170,12 @@ def test_an_area_gets_its_counterpart_in_the_other_group() -> None:
 
 def test_the_counterpart_takes_the_smallest_entry_that_covers_the_area() -> None:
     area = (8, 8, 4, 4)
-    negative = [prompt(1.0), prompt(2.0, area=(14, 14, 2, 2)), prompt(3.0, area=(12, 12, 0, 0)), prompt(4.0, area=(8, 9, 5, 4))]
+    negative = [
+        prompt(1.0),
+        prompt(2.0, area=(14, 14, 2, 2)),
+        prompt(3.0, area=(12, 12, 0, 0)),
+        prompt(4.0, area=(8, 9, 5, 4)),
+    ]
     filled = with_opposites([place(conds, MODEL, (16, 16)) for conds in ([prompt(0.0, area=area)], negative)])
     assert [float(entry.cond.cross_attn[0, 0, 0]) for entry in filled[1] if entry.area == area] == [3.0]
     same = with_opposites([place([prompt(0.0, area=area)], MODEL, (16, 16))] * 2)

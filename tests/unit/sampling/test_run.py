@@ -129,9 +129,7 @@ def test_the_model_sees_masked_places_noised_to_the_current_sigma() -> None:
 
 def test_ddim_noises_masked_places_with_another_draw() -> None:
     denoise, sigmas = Recorder(), sigmas_of(0.5)
-    sample(
-        denoise, MODEL, noise=NOISE, latent=LATENT, sigmas=sigmas, sampler="ddim", seed=2**64 - 1, noise_mask=MASK
-    )
+    sample(denoise, MODEL, noise=NOISE, latent=LATENT, sigmas=sigmas, sampler="ddim", seed=2**64 - 1, noise_mask=MASK)
     expected = LATENT + initial_noise(SHAPE, 0) * sigmas[1]
     torch.testing.assert_close(denoise.shown[1][..., :4], expected[..., :4])
 

@@ -121,8 +121,9 @@ def test_links_into_themselves_end(catalogue, models):
 
 ESCAPES = [
     "../secret.safetensors", "sub/../../secret.safetensors", "/etc/passwd", "..", ".", "", "sub", "sub/",
-    "./a.safetensors", "a.safetensors/", "sub//b.safetensors", "a.safetensors\0", "a.safetensors\n", "A.safetensors", "sub\\b.safetensors",
-    "~/a.safetensors", "%2e%2e/secret.safetensors", "..\\secret.safetensors", "a.safetensors" * 500, "\ud800",
+    "./a.safetensors", "a.safetensors/", "sub//b.safetensors", "a.safetensors\0", "a.safetensors\n", "A.safetensors",
+    "sub\\b.safetensors", "~/a.safetensors", "%2e%2e/secret.safetensors", "..\\secret.safetensors",
+    "a.safetensors" * 500, "\ud800",
 ]  # fmt: skip
 
 

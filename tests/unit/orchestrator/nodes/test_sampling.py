@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -103,10 +105,20 @@ def test_split_runs_equal_one_run() -> None:
     assert torch.allclose(second.samples, whole.samples, atol=1e-4)
 
 
-def test_cancel_ends_after_the_running_step() -> None:
-    models = FakeModels()
+def test_what_progress_raises_ends_the_run() -> None:
     with pytest.raises(Stopped):
-        ksample(context(models=models, progress=Recorder(stop_at=2)), latent())
+        ksample(context(progress=Recorder(stop_at=2)), latent())
+
+
+def test_cancel_is_checked_before_each_model_call() -> None:
+    models = FakeModels()
+
+    def cancelled() -> None:
+        if len(models.calls) == 2:
+            raise Stopped("the user stopped it")
+
+    with pytest.raises(Stopped):
+        ksample(replace(context(models=models), check_cancelled=cancelled), latent())
     assert len(models.calls) == 2
 
 
@@ -138,21 +150,27 @@ def test_unknown_models_and_options_are_typed_errors() -> None:
         nodes.ksampler(context(), model(), 7, 3, 3.0, "euler", "normal", strange, NEGATIVE, latent(), 1.0)
 
 
-def test_previews_are_jpegs_of_at_most_512_pixels_unless_switched_off() -> None:
+def test_the_last_step_has_a_preview_unless_switched_off() -> None:
     progress = Recorder()
     ksample(context(progress=progress), latent())
-    preview = progress.reports[0][2]
+    preview = progress.reports[-1][2]
     assert preview is not None and preview.media_type == "image/jpeg"
     assert Image.open(io.BytesIO(preview.data)).size == (40, 48)
-    large = preview_of(torch.randn(1, 4, 32, 128), {})
+    quiet = Recorder()
+    ksample(context(progress=quiet, previews=False), latent())
+    assert [report[2] for report in quiet.reports] == [None] * 3
+
+
+def test_previews_are_jpegs_of_at_most_512_pixels() -> None:
+    large = preview_of(np.random.default_rng(0).random((4, 32, 128), np.float32))
     assert large is not None and Image.open(io.BytesIO(large.data)).size == (512, 128)
-    assert preview_of(torch.randn(1, 4, 8, 8), {"previews": False}) is None
-    assert preview_of(torch.randn(1, 16, 8, 8), {}) is None
+    assert preview_of(np.zeros((16, 8, 8), np.float32)) is None
+    assert preview_of(np.full((4, 8, 8), np.nan, np.float32)) is not None
 
 
 def test_previews_show_that_brightness_differs() -> None:
-    bright = preview_of(torch.tensor([2.0, 1.0, 0.0, -1.0]).reshape(1, 4, 1, 1).expand(1, 4, 8, 8), {})
-    dark = preview_of(torch.tensor([-2.0, -1.0, 0.0, 1.0]).reshape(1, 4, 1, 1).expand(1, 4, 8, 8), {})
+    direction = np.array([2.0, 1.0, 0.0, -1.0], np.float32)[:, None, None] * np.ones((1, 8, 8), np.float32)
+    bright, dark = preview_of(direction), preview_of(-direction)
     assert bright is not None and dark is not None
     levels = [Image.open(io.BytesIO(item.data)).convert("L").getextrema() for item in (bright, dark)]
     assert levels[0][0] > levels[1][1]

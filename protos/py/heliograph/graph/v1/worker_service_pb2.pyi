@@ -216,7 +216,7 @@ class RunOutcome(_message.Message):
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
     META_JSON_FIELD_NUMBER: _builtins.int
     state: _event_pb2.RunState.ValueType
-    """SUCCEEDED, FAILED or INTERRUPTED."""
+    """SUCCEEDED, FAILED or INTERRUPTED; PENDING gives the run back unfinished (a worker that shuts down)."""
     outputs_json: _builtins.bytes
     """{node: ui object} of every output, cached ones too."""
     meta_json: _builtins.bytes

@@ -52,7 +52,7 @@ class WorkerServiceServicer:
     """
 
     def LeaseRun(self, request, context):
-        """Blocks until a run is leased or the deadline nears (then NOT `lease`).
+        """Blocks until a run is leased or the deadline nears (then `lease` is not set).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     LeaseRun: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.LeaseRunRequest, _worker_service_pb2.LeaseRunResponse]
-    """Blocks until a run is leased or the deadline nears (then NOT `lease`)."""
+    """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
     ReportRun: _grpc.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]
     """One stream per leased run; its end without an outcome gives the lease back."""
 
@@ -44,7 +44,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LeaseRun: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.LeaseRunRequest, _worker_service_pb2.LeaseRunResponse]  # type: ignore[assignment]
-    """Blocks until a run is leased or the deadline nears (then NOT `lease`)."""
+    """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
     ReportRun: _aio.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]  # type: ignore[assignment]
     """One stream per leased run; its end without an outcome gives the lease back."""
 
@@ -57,7 +57,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.LeaseRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.LeaseRunResponse, _abc.Awaitable[_worker_service_pb2.LeaseRunResponse]]:
-        """Blocks until a run is leased or the deadline nears (then NOT `lease`)."""
+        """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
 
     @_abc_1.abstractmethod
     def ReportRun(
