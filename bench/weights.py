@@ -45,3 +45,25 @@ def _random(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return (1 + 0.02 * random.standard_normal(shape, dtype=np.float32)).astype(np.float16)
     scale = 0.5 / np.sqrt(np.prod(shape[1:]))
     return (random.standard_normal(shape, dtype=np.float32) * np.float32(scale)).astype(np.float16)
+
+
+def lora(name: str, seed: int, rank: int = 16) -> Path:
+    """A plain LoRA of the UNet's 128 attention projections, by name under loras/."""
+    from safetensors.numpy import save_file
+
+    path = FOLDER / "loras" / f"{name}.safetensors"
+    if path.exists():
+        return path
+    random = np.random.Generator(np.random.SFC64(seed))
+    unet = arch("sd15_unet")
+    tensors: dict[str, np.ndarray] = {}
+    for key, value in unet.build(unet.samples[0]).state_dict().items():
+        if ".attn" in key and key.endswith(".weight"):
+            out, into = value.shape
+            stem = "diffusion_model." + key.removesuffix(".weight")
+            tensors[f"{stem}.lora_down.weight"] = _random(random, (rank, into))
+            tensors[f"{stem}.lora_up.weight"] = _random(random, (out, rank))
+            tensors[f"{stem}.alpha"] = np.array(rank, np.float16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return path

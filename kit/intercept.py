@@ -46,7 +46,7 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
     return found
 
 
-class AioErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio has no types
+class AioErrors(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Interceptor of asyncio servers; also one span per call."""
 
     def __init__(self, service: str) -> None:
@@ -88,7 +88,7 @@ class AioErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio has
         return _rewrap(handler, stream if handler.response_streaming else unary)
 
 
-class SyncErrors(grpc.ServerInterceptor):  # type: ignore[misc]  # grpcio has no types
+class SyncErrors(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Interceptor of synchronous servers; also one span per call."""
 
     def __init__(self, service: str) -> None:

@@ -59,7 +59,7 @@ def server_options() -> list[tuple[str, int]]:
 class AioServer:
     """A bound grpc.aio server with health and reflection; `port` is the real one (asked for 0: any free port)."""
 
-    def __init__(self, server: grpc.aio.Server, port: int, checks: health.aio.HealthServicer) -> None:
+    def __init__(self, server: grpc.aio.Server, port: int, checks: Any) -> None:
         self.server = server
         self.port = port
         self._checks = checks
@@ -85,7 +85,7 @@ def aio_server(address: str, services: Mapping[str, Register], *, service: str) 
     `service` names the process in logs and spans. Raises Unready (ADDRESS_IN_USE).
     """
     server = grpc.aio.server(interceptors=[AioErrors(service)], options=server_options())
-    checks = health.aio.HealthServicer()
+    checks = _async_health()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for register in services.values():
         register(server)
@@ -162,6 +162,10 @@ def serve_sync(server: SyncServer, grace_s: float) -> None:
     server.ready()
     wait_for_signals()
     server.stop(grace_s)
+
+
+def _async_health() -> Any:
+    return health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
 
 
 def _bind(server: Any, address: str) -> int:

@@ -10,6 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterator
+from typing import Any, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -183,7 +184,7 @@ def _unpack_body(facts: dict[str, str]) -> dict[str, object] | None:
 
 def _status_of(error: grpc.RpcError) -> status_pb2.Status | None:
     try:
-        status: status_pb2.Status | None = rpc_status.from_call(error)
+        status: status_pb2.Status | None = rpc_status.from_call(cast(Any, error))
     except (AttributeError, ValueError):  # not a call, or code and details disagree: a foreign status
         return None
     return status

@@ -1,6 +1,6 @@
 """DPM-Solver in noise prediction with steps of its own choice: fast (fixed number of calls) and adaptive.
 
-Lu et al. (2022), arXiv 2206.00927; k-diffusion `DPMSolver` (MIT). Time is t = -ln(sigma).
+Lu et al. (2022), arXiv 2206.00927; k-diffusion `DPMSolver`. Time is t = -ln(sigma).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Extended-reverse-time SDE solver; Cui et al. (2023), arXiv 2309.06169 (reference code MIT)."""
+"""Extended-reverse-time SDE solver; Cui et al. (2023), arXiv 2309.06169."""
 
 from collections.abc import Callable
 from typing import Final, Literal

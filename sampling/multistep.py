@@ -70,7 +70,7 @@ def ipndm(run: SamplerRun, x: Tensor, sigmas: Tensor, *, max_order: int = 4) -> 
 
 
 def ipndm_v(run: SamplerRun, x: Tensor, sigmas: Tensor, *, max_order: int = 4) -> Tensor:
-    """iPNDM with weights for unequal steps (Zhou et al. 2024, diff-sampler, Apache-2.0)."""
+    """iPNDM with weights for unequal steps (the diff-sampler code of Zhou et al. 2024)."""
     slopes: list[Tensor] = []
     for i in range(len(sigmas) - 1):
         denoised = run.predict(x, sigmas[i])

@@ -142,7 +142,7 @@ def beta(model_sampling: ModelSampling, steps: int) -> Tensor:
 
 
 def linear_quadratic(model_sampling: ModelSampling, steps: int) -> Tensor:
-    """First half of the steps linear over 2.5 % of the range, then quadratic (Genmo Mochi's scheduler, Apache-2.0)."""
+    """First half of the steps linear over 2.5 % of the range, then quadratic (the scheduler of Genmo's Mochi)."""
     if steps == 1:
         noise = [1.0]
     else:

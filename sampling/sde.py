@@ -1,4 +1,4 @@
-"""DPM-Solver++ for the reverse SDE, with Brownian noise: SDE, 2M SDE, 3M SDE (k-diffusion, MIT; Lu et al. 2022).
+"""DPM-Solver++ for the reverse SDE, with Brownian noise: SDE, 2M SDE, 3M SDE (k-diffusion; Lu et al. 2022).
 
 With lambda = ln(alpha/sigma), h the step in lambda and eta the share of noise, all of them integrate
 x' = (sigma'/sigma) exp(-eta h) x + alpha' (1 - exp(-(1+eta) h)) denoised + corrections + noise.

@@ -1,4 +1,4 @@
-"""UniPC: unified predictor-corrector, data prediction; Zhao et al. (2023), arXiv 2302.04867 (reference code MIT).
+"""UniPC: unified predictor-corrector, data prediction; Zhao et al. (2023), arXiv 2302.04867.
 
 Works on the variance-preserving latent z = alpha x with alpha = 1/sqrt(1+sigma^2); lambda = ln(alpha/std) = -ln(sigma).
 """

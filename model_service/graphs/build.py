@@ -29,8 +29,15 @@ _TYPES = {
 
 
 def build_graph(arch: Arch, config: Any, options: GraphOptions) -> onnx.ModelProto:
-    """Graph whose initializers have names (the network's own), types and shapes, and no values."""
-    program = trace(arch, config)
+    """Graph whose initializers have names (the network's own), types and shapes, and no values.
+
+    Raises Unsupported (OPERATOR_UNKNOWN) where an operator of the network has no ONNX form here.
+    """
+    return write_graph(arch, config, options, trace(arch, config))
+
+
+def write_graph(arch: Arch, config: Any, options: GraphOptions, program: ExportedProgram) -> onnx.ModelProto:
+    """The graph of a network that is traced already."""
     signature = arch.tensors(config)
     emitter = Emitter(options)
     values: dict[fx.Node, Value] = {}

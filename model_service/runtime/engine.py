@@ -24,6 +24,19 @@ _DTYPES: Mapping[str, tuple[str, type[np.generic]]] = {
     "tensor(int64)": ("INT64", np.int64),
 }
 
+_ENGINE_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.NoSuchFile,
+    ort_errors.NoModel,
+    ort_errors.EngineError,
+    ort_errors.RuntimeException,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.InvalidGraph,
+    ort_errors.EPFail,
+)
+
 
 class Cancellation:
     """Stops running inferences from another thread; may be given to several calls, one after another or at once."""
@@ -94,7 +107,7 @@ class OrtEngine:
     def open(self, recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]] | None = None) -> OrtModel:
         try:
             opened = open_session(recipe, overlay)
-        except (OSError, ValueError, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph) as error:
+        except (OSError, ValueError, *_ENGINE_ERRORS) as error:
             raise InvalidModel("the model cannot be opened", model=recipe.model_path, cause=error) from error
         return OrtModel(opened, recipe)
 
@@ -136,7 +149,7 @@ class OrtModel:
             cancel.begin(options)
         try:
             results = opened.session.run(names, feeds, options)
-        except (ort_errors.Fail, ort_errors.RuntimeException, ort_errors.InvalidArgument) as error:
+        except _ENGINE_ERRORS as error:
             raise _typed(error, cancel) from error
         finally:
             if cancel is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -76,7 +76,8 @@ class _Entry(Generic[Occupies]):
     occupant: Occupies | None = None
     bytes: int = 0
     active: int = 0
-    used_at: int = 0
+    used_ms: int = 0
+    order: int = 0
     withdrawn: bool = field(default=False)
 
     def shown(self) -> Resident:
@@ -90,11 +91,15 @@ class Residency(Generic[Occupies]):
     """Keeps servables within `budget_bytes`; safe for threads.
 
     One with calls in flight never leaves. One alone is always possible, also if it is larger than the budget. Loading
-    waits up to `patience_s` for room that others hold, then Busy (NO_MEMORY).
+    waits up to `patience_s` for room that others hold, then Busy (NO_MEMORY). `recency` knows uses that do not come
+    through here: servable id -> Unix milliseconds.
     """
 
-    def __init__(self, budget_bytes: int, patience_s: float = 120.0) -> None:
+    def __init__(
+        self, budget_bytes: int, patience_s: float = 120.0, recency: Callable[[], Mapping[str, int]] = dict
+    ) -> None:
         self.budget_bytes = budget_bytes
+        self._recency = recency
         self._patience_s = patience_s
         self._entries: dict[str, _Entry[Occupies]] = {}
         self._changed = threading.Condition()
@@ -162,6 +167,13 @@ class Residency(Generic[Occupies]):
             closing = self._take_out(entry) if entry.state is State.READY and not entry.active else None
         self._close(entry, closing)
 
+    def evict(self, servable_id: str) -> None:
+        """Give its memory back now if no call uses it; its next call loads it again."""
+        with self._changed:
+            entry = self._known(servable_id)
+            closing = self._take_out(entry) if entry.state is State.READY and not entry.active else None
+        self._close(entry, closing)
+
     def release_idle(self) -> int:
         """Every servable without calls leaves memory (its next call loads it again); how many did."""
         released = 0
@@ -173,7 +185,7 @@ class Residency(Generic[Occupies]):
     def all(self) -> tuple[Resident, ...]:
         """Every known servable, least recently used first."""
         with self._changed:
-            return tuple(entry.shown() for entry in sorted(self._entries.values(), key=lambda entry: entry.used_at))
+            return tuple(entry.shown() for entry in sorted(self._entries.values(), key=lambda entry: entry.order))
 
     @property
     def used_bytes(self) -> int:
@@ -241,7 +253,7 @@ class Residency(Generic[Occupies]):
                 self._close(*victim)
                 continue
             with self._changed:
-                if self._used() and self._idle() is None:
+                if self._used() and self._idle({}) is None:
                     self._wait(deadline, cancel, entry.candidate.id)
 
     def _wait(self, deadline: float, cancel: Cancellation | None, servable_id: str) -> None:
@@ -254,13 +266,17 @@ class Residency(Generic[Occupies]):
         _check(cancel)
 
     def _next_victim(self) -> tuple[_Entry[Occupies], Occupies | None] | None:
+        elsewhere = self._recency()
         with self._changed:
-            entry = self._idle()
+            entry = self._idle(elsewhere)
             return None if entry is None else (entry, self._take_out(entry))
 
-    def _idle(self) -> _Entry[Occupies] | None:
+    def _idle(self, elsewhere: Mapping[str, int]) -> _Entry[Occupies] | None:
+        def used_at(entry: _Entry[Occupies]) -> tuple[int, int]:
+            return max(entry.used_ms, elsewhere.get(entry.candidate.id, 0)), entry.order
+
         idle = [one for one in self._entries.values() if one.state is State.READY and not one.active]
-        return min(idle, key=lambda one: one.used_at, default=None)
+        return min(idle, key=used_at, default=None)
 
     def _take_out(self, entry: _Entry[Occupies]) -> Occupies | None:
         entry.state = State.LEAVING
@@ -289,7 +305,7 @@ class Residency(Generic[Occupies]):
 
     def _touch(self, entry: _Entry[Occupies]) -> None:
         self._ticks += 1
-        entry.used_at = self._ticks
+        entry.order, entry.used_ms = self._ticks, time.time_ns() // 1_000_000
 
     def _used(self) -> int:
         return sum(entry.bytes for entry in self._entries.values())

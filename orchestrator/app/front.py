@@ -50,7 +50,7 @@ class Front:
         await self.runs.leasing.close()
         await self.server.stop(grace_s)
         await self.runs.close()
-        await self.model_channel.close()
+        await self.model_channel.close(None)
 
 
 async def start_front(settings: FrontSettings, catalogue: Catalogue | None = None) -> Front:

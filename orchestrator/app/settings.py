@@ -41,6 +41,16 @@ class FrontSettings(OrchestratorSettings):
 class WorkerSettings(OrchestratorSettings):
     """Orchestrator worker: executes runs."""
 
+    serving: Literal["embedded", "triton"] = Field("embedded", description="Which server runs the networks")
+    shared_memory: Literal["auto", "off"] = Field(
+        "auto", description="auto: tensors go by shared memory where the model server is on this machine"
+    )
+    cache_mib: Annotated[int, Field(ge=0)] = Field(2048, description="Node results kept in memory, MiB")
+    cpu_slots: Annotated[int, Field(ge=1)] = Field(
+        1, description="CPU nodes of a run at once; 1: strictly one after the other, in ComfyUI's order"
+    )
+    previews: bool = Field(True, description="Pictures of work in progress")
+    debug_errors: bool = Field(False, description="Tracebacks in execution errors")
     heartbeat_s: Annotated[float, Field(gt=0)] = Field(3.0, description="A busy worker says so every so many seconds")
     worker_drain_s: Annotated[float, Field(ge=0)] = Field(
         20.0, description="Seconds that a run has to end on SIGTERM before it is given back"

@@ -56,7 +56,7 @@ class RunReport:
 
     def __init__(
         self,
-        stub: rpc.WorkerServiceStub,
+        stub: rpc.WorkerServiceAsyncStub,
         run: RunRecord,
         on_cancel: Callable[[], None],
         on_lost: Callable[[], None],

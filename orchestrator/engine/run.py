@@ -124,8 +124,10 @@ class _Run:
     async def _prepare(self) -> None:
         engine, cache = self._engine, self._engine.cache
         needed = self._needed()
-        work = partial(self._fingerprints, needed)
-        fingerprints = await self._loop.run_in_executor(engine.threads["cpu"], _in_context(work))
+        fingerprints: dict[str, str | None] = {}
+        if printed := self._fingerprinted(needed):
+            work = _in_context(partial(self._fingerprints, printed))
+            fingerprints = await self._loop.run_in_executor(engine.threads["cpu"], work)
         self._keys = node_keys(self._graph, engine.impls, fingerprints, engine.salt)
         cache.begin(frozenset(self._keys.values()))
         found = {node_id: cache.get(self._keys[node_id]) for node_id in self._graph.nodes if node_id in self._keys}
@@ -165,11 +167,15 @@ class _Run:
                 stack.extend(ref.node_id for _, ref in self._graph.nodes[node_id].refs())
         return needed
 
-    def _fingerprints(self, needed: Iterable[str]) -> dict[str, str | None]:
-        """Of the nodes that outputs need; the others' files are none of this run's business."""
+    def _fingerprinted(self, needed: Iterable[str]) -> list[str]:
+        """Those of the nodes that outputs need; the others' files are none of this run's business."""
         known = (node_id for node_id in needed if node_id in self._graph.nodes)
         impls = {node_id: self._engine.impls.get(str(self._graph.nodes[node_id].class_type)) for node_id in known}
-        return {node_id: self._fingerprint(node_id) for node_id, impl in impls.items() if impl and impl.fingerprint}
+        return [node_id for node_id, impl in impls.items() if impl is not None and impl.fingerprint is not None]
+
+    def _fingerprints(self, printed: Iterable[str]) -> dict[str, str | None]:
+        """In a thread: they read files."""
+        return {node_id: None if self._cancel.is_set() else self._fingerprint(node_id) for node_id in printed}
 
     def _fingerprint(self, node_id: str) -> str | None:
         impl = self._impl(node_id)

@@ -29,7 +29,8 @@ def fit(models: Models, vae: Vae, latent_scale: float, seed: int = 0) -> npt.NDA
     features = latents.swapaxes(0, 1).reshape(latents.shape[1], -1).T * latent_scale  # place channel
     wanted = colours.swapaxes(0, 1).reshape(3, -1).T  # place rgb
     solution, *_ = np.linalg.lstsq(features, wanted, rcond=None)
-    return solution.astype(np.float32)
+    fitted: npt.NDArray[np.float32] = solution.astype(np.float32)
+    return fitted
 
 
 def colour_fields(seed: int) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""kill -9 of real processes at awkward moments: nothing accepted is lost, nothing runs or counts twice, history stays."""
+"""kill -9 of real processes at awkward moments: nothing accepted is lost, nothing counts twice, history stays."""
 
 from __future__ import annotations
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from model_service.archs.blocks.kl_vae_keys import VaeConfig
 from model_service.archs.clip_l import ClipConfig
 from model_service.archs.registry import arch
 from model_service.archs.sd15_unet import Level, UNetConfig
-from model_service.graphs.build import build_graph
+from model_service.graphs.build import write_graph
 from model_service.graphs.options import GraphOptions
-from model_service.graphs.trace import build_on_meta
+from model_service.graphs.trace import build_on_meta, trace
 from model_service.weights.header import Header, TensorEntry
 
 torch.set_num_threads(1)
@@ -119,10 +120,16 @@ def tensors(module: nn.Module) -> Tensors:
 
 
 @cache
+def _traced(arch_id: str) -> ExportedProgram:
+    return trace(arch(arch_id), CONFIGS[arch_id])
+
+
+@cache
 def graph(arch_id: str, portable: bool = False) -> bytes:
     """Graph of the small network; traced once for all tests."""
     options = GraphOptions(portable=portable)
-    return build_graph(arch(arch_id), CONFIGS[arch_id], options).SerializeToString(deterministic=True)
+    model = write_graph(arch(arch_id), CONFIGS[arch_id], options, _traced(arch_id))
+    return model.SerializeToString(deterministic=True)
 
 
 def inputs(arch_id: str, seed: int = 1, **sides: int) -> dict[str, np.ndarray]:

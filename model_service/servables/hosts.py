@@ -1,0 +1,180 @@
+"""Where servables answer calls: this process's own engine, or a Triton server that is told to load them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import onnxruntime
+
+from kit.errors import NotFound
+from model_service.archs.spec import Signature
+from model_service.graphs.options import GraphOptions
+from model_service.runtime.engine import Cancellation, Engine, LoadedModel
+from model_service.servables.calls import Array, Runnable
+from model_service.servables.folders import Manifest
+from model_service.servables.repository import RepositoryWriter, Servable
+from model_service.servables.residency import Candidate, Occupant, Residency
+from model_service.servables.triton import TritonControl
+
+_LOG = logging.getLogger(__name__)
+# What a session takes besides its weights: operators, buffers, arenas after a first small run.
+SESSION_BYTES = 300 << 20
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A servable that is complete on disk. `name`: its file's, for people."""
+
+    id: str
+    arch: str
+    name: str
+    signature: Signature
+    manifest: Manifest
+
+    @property
+    def estimate_bytes(self) -> int:
+        """What it will take in memory, the mapped weights included."""
+        recipe = self.manifest.recipe
+        private = [path for path in (recipe.model_path, recipe.overlay_path) if path is not None]
+        return SESSION_BYTES + recipe.mapped_bytes + sum(Path(path).stat().st_size for path in private)
+
+
+class Host(Protocol):
+    """`engine` names what computes, `options` the graphs it takes; calls go to `endpoint` (host:port, KServe v2)."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def options(self) -> GraphOptions: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def shared_memory(self) -> bool: ...
+    def serve(self, bound: Bound) -> None:
+        """Bring it into memory; idempotent. Raises InvalidModel, NotFound (WEIGHTS_CHANGED), Busy, Unready."""
+
+    def forget(self, servable_id: str) -> bool:
+        """Let go of its folder; False where it is in memory."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where calls go, and whether that place shares this machine's /dev/shm."""
+
+    endpoint: str
+    shared_memory: bool
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A model of the engine, with what its session takes besides the weights counted in."""
+
+    model: LoadedModel
+
+    @property
+    def memory_bytes(self) -> int:
+        return SESSION_BYTES + self.model.memory_bytes
+
+    @property
+    def mapped_bytes(self) -> int:
+        return self.model.mapped_bytes
+
+    def infer(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None, cancel: Cancellation | None = None
+    ) -> dict[str, Array]:
+        return self.model.infer(inputs, outputs, cancel)
+
+    def close(self) -> None:
+        self.model.close()
+
+
+class EmbeddedHost:
+    """Servables in this process; the embedded KServe server calls them through `residency`."""
+
+    engine = f"onnxruntime-{onnxruntime.__version__}-cpu-fp32"
+    options = GraphOptions()
+
+    def __init__(self, engine: Engine, residency: Residency[Runnable], address: Address) -> None:
+        self._engine = engine
+        self._residency = residency
+        self.endpoint = address.endpoint
+        self.shared_memory = address.shared_memory
+
+    def serve(self, bound: Bound) -> None:
+        def opened() -> Runnable:
+            _refuse_changed(bound)
+            return _Measured(self._engine.open(bound.manifest.recipe))
+
+        self._residency.admit(
+            Candidate(bound.id, bound.arch, bound.name, bound.signature, bound.estimate_bytes, opened)
+        )
+        self._residency.load(bound.id)
+
+    def forget(self, servable_id: str) -> bool:
+        return self._residency.forget(servable_id)
+
+
+@dataclass(frozen=True)
+class _InTriton:
+    """A model that Triton holds."""
+
+    control: TritonControl
+    id: str
+    memory_bytes: int
+    mapped_bytes: int
+
+    def close(self) -> None:
+        self.control.unload(self.id)
+
+
+class TritonHost:
+    """Servables in a Triton server; clients call it directly, so that it alone knows what is in flight."""
+
+    def __init__(
+        self, control: TritonControl, writer: RepositoryWriter, residency: Residency[Occupant], address: Address
+    ) -> None:
+        self._control = control
+        self._writer = writer
+        self._residency = residency
+        self.endpoint = address.endpoint
+        self.shared_memory = address.shared_memory
+        self.engine = writer.engine
+        self.options = writer.options
+
+    def serve(self, bound: Bound) -> None:
+        def loaded() -> Occupant:
+            _refuse_changed(bound)
+            self._writer.write(Servable(bound.id, bound.signature, bound.manifest.recipe))
+            self._control.load(bound.id)
+            recipe = bound.manifest.recipe
+            return _InTriton(self._control, bound.id, bound.estimate_bytes - recipe.mapped_bytes, recipe.mapped_bytes)
+
+        self._residency.admit(
+            Candidate(bound.id, bound.arch, bound.name, bound.signature, bound.estimate_bytes, loaded)
+        )
+        if not self._control.is_ready(bound.id):
+            self._residency.evict(bound.id)  # Triton was restarted, or somebody unloaded it
+        self._residency.load(bound.id)
+
+    def forget(self, servable_id: str) -> bool:
+        if not self._residency.forget(servable_id):
+            return False
+        self._writer.remove(servable_id)
+        return True
+
+    def unload_strays(self) -> None:
+        """Models of an earlier life of this service leave Triton: nobody counts their memory."""
+        for name in self._control.ready_models():
+            if self._writer.owns(name) and not self._residency.knows(name):
+                _LOG.info("%s was loaded before this service started and is unloaded", name)
+                self._control.unload(name)
+
+
+def _refuse_changed(bound: Bound) -> None:
+    if not bound.manifest.is_current:
+        raise NotFound("the file has changed since it was looked up: run the workflow again",
+                       reason="WEIGHTS_CHANGED", name=bound.name)

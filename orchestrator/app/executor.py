@@ -1,0 +1,80 @@
+"""Runs on the engine: the lease's prompt becomes a graph, the engine's outcome the front's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kit import telemetry
+from orchestrator.clients.models import GrpcModels
+from orchestrator.engine.cancel import Cancel
+from orchestrator.engine.run import Engine
+from orchestrator.graph.prompt import Graph, parse
+from orchestrator.ports import Artifacts, Ctx, Progress
+from orchestrator.runs.events import Body
+from orchestrator.runs.records import FreeRequest, Outcome, RunRecord, RunState
+
+_STATES = {"succeeded": RunState.SUCCEEDED, "failed": RunState.FAILED, "interrupted": RunState.INTERRUPTED}
+
+
+@dataclass(frozen=True)
+class EngineExecutor:
+    """Implements `app.loop.Executor`; `node_settings` is what nodes find in `ctx.settings`."""
+
+    engine: Engine
+    models: GrpcModels
+    artifacts: Artifacts
+    node_settings: Mapping[str, object]
+
+    async def execute(self, run: RunRecord, tell: Callable[[Body], None], stop: asyncio.Event) -> Outcome:
+        """See the protocol. Raises InvalidPrompt if the stored prompt cannot be read."""
+        graph = parse(run.prompt_json)
+        cancel = Cancel()
+        watcher = asyncio.create_task(_cancel_when(stop, cancel))
+        try:
+            outcome = await self.engine.run(
+                graph, run.outputs_to_execute, self._ctx_factory(run, graph), tell, cancel
+            )
+        finally:
+            watcher.cancel()
+        return Outcome(
+            _STATES[outcome.state],
+            json.dumps({node_id: dict(ui) for node_id, ui in outcome.outputs.items()}).encode(),
+            json.dumps({node_id: dict(meta) for node_id, meta in outcome.meta.items()}).encode(),
+        )
+
+    async def free(self, request: FreeRequest) -> None:
+        """Drops cached results; servables belong to the model service, which the front has told."""
+        if request.free_memory:
+            self.engine.cache.clear()
+
+    def _ctx_factory(
+        self, run: RunRecord, graph: Graph
+    ) -> Callable[[str, Progress, Callable[[], None]], Ctx]:
+        prompt: Mapping[str, object] = json.loads(run.prompt_json)
+        extra = json.loads(run.extra_data_json or b"{}").get("extra_pnginfo")
+        pnginfo = extra if isinstance(extra, dict) else None
+
+        def make(node_id: str, progress: Progress, check_cancelled: Callable[[], None]) -> Ctx:
+            node_type = str(graph.nodes[node_id].class_type)
+            return Ctx(
+                run_id=run.run_id,
+                node_id=node_id,
+                prompt=prompt,
+                extra_pnginfo=pnginfo,
+                models=self.models.bound(check_cancelled),
+                artifacts=self.artifacts,
+                progress=progress,
+                check_cancelled=check_cancelled,
+                span=lambda name: telemetry.span(name, run_id=run.run_id, node_id=node_id, node_type=node_type),
+                settings=self.node_settings,
+            )
+
+        return make
+
+
+async def _cancel_when(stop: asyncio.Event, cancel: Cancel) -> None:
+    await stop.wait()
+    cancel.set()
