@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,10 +145,13 @@ class TritonHost:
         self.shared_memory = address.shared_memory
         self.engine = writer.engine
         self.options = writer.options
+        self._lock = threading.Lock()
+        self._took_over = False
 
     def serve(self, bound: Bound) -> None:
         def loaded() -> Occupant:
             _refuse_changed(bound)
+            self._take_over()
             self._writer.write(Servable(bound.id, bound.signature, bound.manifest.recipe))
             self._control.load(bound.id)
             recipe = bound.manifest.recipe
@@ -166,8 +170,13 @@ class TritonHost:
         self._writer.remove(servable_id)
         return True
 
-    def unload_strays(self) -> None:
-        """Models of an earlier life of this service leave Triton: nobody counts their memory."""
+    def _take_over(self) -> None:
+        """Once: models of an earlier life of this service leave Triton, nobody counts their memory."""
+        self._control.wait_until_live()
+        with self._lock:
+            if self._took_over:
+                return
+            self._took_over = True
         for name in self._control.ready_models():
             if self._writer.owns(name) and not self._residency.knows(name):
                 _LOG.info("%s was loaded before this service started and is unloaded", name)
@@ -176,5 +185,8 @@ class TritonHost:
 
 def _refuse_changed(bound: Bound) -> None:
     if not bound.manifest.is_current:
-        raise NotFound("the file has changed since it was looked up: run the workflow again",
-                       reason="WEIGHTS_CHANGED", name=bound.name)
+        raise NotFound(
+            "the file has changed since it was looked up: run the workflow again",
+            reason="WEIGHTS_CHANGED",
+            name=bound.name,
+        )

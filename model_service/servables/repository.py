@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,10 +22,11 @@ from kit.errors import Internal, InvalidRequest
 from model_service.archs.spec import Signature, TensorSpec
 from model_service.graphs.options import GraphOptions
 from model_service.runtime.session import SessionRecipe
+from model_service.servables.folders import MODEL, OVERLAY
 from model_service.weights.reader import read_header
 
 VERSION_FOLDER = "1"
-MODEL, OVERLAY, MARK = "model.onnx", "overlay.safetensors", ".heliograph"
+WEIGHTS, MARK = "weights", ".heliograph"
 _LOG = logging.getLogger(__name__)
 
 
@@ -118,9 +119,7 @@ class RepositoryWriter:
         if self._options.backend == "python":
             shutil.copyfile(self._templates / "python" / "model.py", version / "model.py")
             shutil.copyfile(_session_source(), version / "session.py")
-            inside = replace(
-                recipe, model_path=MODEL, weights_folder="", overlay_path=None, copied=(),
-            )  # fmt: skip
+            inside = replace(recipe, model_path=MODEL, weights_folder="", overlay_path=None, copied=())
             (version / "recipe.json").write_text(inside.to_json(), "utf-8")
 
 
@@ -136,12 +135,14 @@ def write_standalone(recipe: SessionRecipe, folder: Path) -> None:
     for name, _, _, offset in recipe.copied:
         _embed(weights.pop(name), source, offset)
     if weights:
-        place_beside(source, folder / recipe.weights_location)
+        place_beside(source, folder / WEIGHTS)
+    for weight in weights.values():
+        _point(weight, WEIGHTS, _external(weight, "offset"), _external(weight, "length"))
     (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def place_beside(source: Path, target: Path) -> None:
-    """A hard link, or a copy where that is impossible (another file system); never a symlink, ONNX Runtime refuses them."""
+    """A hard link, or a copy across file systems; never a symlink, ONNX Runtime refuses them."""
     real = source.resolve()
     try:
         os.link(real, target)
@@ -152,10 +153,9 @@ def place_beside(source: Path, target: Path) -> None:
 
 def config_text(servable: Servable, options: TritonOptions, templates: Path) -> str:
     """`config.pbtxt` of a servable."""
-    # Names come from files: they are written as JSON strings, whose escapes protobuf's text format shares.
     loader = jinja2.FileSystemLoader(templates)
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 no HTML
-    environment.filters["quoted"] = json.dumps
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.filters["quoted"] = json.dumps  # protobuf's text format shares JSON's escapes
     batched = options.max_batch if _has_batch(servable.signature) else 0
     return environment.get_template(f"{options.backend}/config.pbtxt.j2").render(
         name=servable.id,
@@ -171,16 +171,20 @@ def config_text(servable: Servable, options: TritonOptions, templates: Path) -> 
 
 
 def _has_batch(signature: Signature) -> bool:
-    """Whether the first side of every tensor is one and the same varying side."""
-    firsts = {spec.shape[0] if spec.shape else 0 for spec in (*signature.inputs, *signature.outputs)}
+    """Whether the first side of every tensor is one and the same varying side, and not its only one.
+
+    Triton cannot describe a batch of scalars: a UNet with its `timesteps` [batch] is not batched.
+    """
+    tensors = (*signature.inputs, *signature.outputs)
+    firsts = {spec.shape[0] if len(spec.shape) > 1 else 0 for spec in tensors}
     return len(firsts) == 1 and all(isinstance(side, str) for side in firsts)
 
 
 def _tensor(spec: TensorSpec, batched: bool) -> Mapping[str, object]:
-    """Triton's dims leave the batch side out where it batches; a tensor of rank 0 or [batch] becomes [1] reshaped."""
+    """Triton's dims leave the batch side out where it batches."""
     dims = [-1 if isinstance(side, str) else side for side in spec.shape][batched:]
     word = "STRING" if spec.dtype == "BYTES" else spec.dtype
-    return {"name": spec.name, "data_type": f"TYPE_{word}", "dims": dims or [1], "scalar": not dims}
+    return {"name": spec.name, "data_type": f"TYPE_{word}", "dims": dims}
 
 
 def _point(weight: TensorProto, location: str, offset: int, length: int) -> None:
@@ -210,8 +214,3 @@ def _session_source() -> Path:
     if found is None or found.origin is None:
         raise Internal("model_service/runtime/session.py is missing")
     return Path(found.origin)
-
-
-def known_names(root: Path) -> Sequence[str]:
-    """Folders that a writer made below `root`."""
-    return sorted(path.parent.name for path in root.glob(f"*/{MARK}"))

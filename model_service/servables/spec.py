@@ -61,9 +61,7 @@ class ServableSpec:
                 )
         for patch in self.patches:
             if not math.isfinite(patch.strength):
-                raise InvalidRequest(
-                    "a LoRA's strength is no number", reason="LORA_STRENGTH", strength=patch.strength
-                )
+                raise InvalidRequest("a LoRA's strength is no number", reason="LORA_STRENGTH", strength=patch.strength)
 
     @property
     def canonical(self) -> str:

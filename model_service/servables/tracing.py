@@ -30,7 +30,9 @@ def trace_apart(path: Path, arch_id: str, cache: Path, options: GraphOptions, ti
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise TooSlow("tracing a graph took too long", reason="TRACE_DEADLINE", arch=arch_id, limit_s=timeout_s) from error
+        raise TooSlow(
+            "tracing a graph took too long", reason="TRACE_DEADLINE", arch=arch_id, limit_s=timeout_s
+        ) from error
     if done.returncode == _TYPED:
         raise _typed(done.stdout.splitlines()[-1])
     if done.returncode:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import grpc
-from heliograph.artifact.v1 import artifact_service_pb2_grpc
-from heliograph.graph.v1 import run_service_pb2_grpc, worker_service_pb2_grpc
 
 from kit import telemetry
 from kit.serve import AioServer, aio_server, channel_options, stop_event_on_signals
@@ -29,6 +27,7 @@ from orchestrator.runs.journal import Journal
 from orchestrator.runs.runs import Runs
 from orchestrator.transport.artifact_service import ArtifactServicer
 from orchestrator.transport.run_service import RunServicer
+from orchestrator.transport.services import front_services
 from orchestrator.transport.worker_service import WorkerServicer
 
 _LOG = logging.getLogger("heliograph.front")
@@ -66,26 +65,14 @@ async def start_front(settings: FrontSettings, catalogue: Catalogue | None = Non
     catalogue = catalogue if catalogue is not None else builtin_catalogue()
     intake = Intake(runs, catalogue, lists, lambda: time.time_ns() // 1_000_000)
     stopping = asyncio.Event()
-    run_service = RunServicer(runs, intake, Installation(catalogue, lists, runs.leasing))
-    worker_service = WorkerServicer(runs.leasing, stopping)
-    artifact_service = ArtifactServicer(artifacts, settings.max_upload_mib * MIB)
-    server = aio_server(
-        settings.front_address,
-        {
-            "heliograph.graph.v1.RunService": lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(
-                run_service, server
-            ),
-            "heliograph.graph.v1.WorkerService": lambda server: (
-                worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(worker_service, server)
-            ),
-            "heliograph.artifact.v1.ArtifactService": lambda server: (
-                artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifact_service, server)
-            ),
-        },
-        service="front",
+    services = front_services(
+        RunServicer(runs, intake, Installation(catalogue, lists, runs.leasing)),
+        WorkerServicer(runs.leasing, stopping),
+        ArtifactServicer(artifacts, settings.max_upload_mib * MIB),
     )
+    server = aio_server(settings.front_address, services, service="front")
     await server.start()
-    await server.ready(("", "heliograph.graph.v1.RunService", "heliograph.artifact.v1.ArtifactService"))
+    await server.ready(("", *services))
     return Front(server, runs, stopping, channel)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import grpc
 import numpy as np
@@ -209,7 +209,7 @@ class GrpcModels:
 
 
 @contextmanager
-def _watched(stream: grpc.Future, check_cancelled: Callable[[], None]) -> Iterator[None]:
+def _watched(stream: Any, check_cancelled: Callable[[], None]) -> Iterator[None]:
     """Cancels a stream that is being read as soon as `check_cancelled` raises."""
     done = threading.Event()
 
