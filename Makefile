@@ -7,8 +7,8 @@ TRITON_STAMP := .venv-triton/.installed
 BUF := npx --yes @bufbuild/buf@1.75.0
 
 .DEFAULT_GOAL := check
-.PHONY: check install up run-example lint type arrows buf buf-breaking gen gen-check catalogue-check graphs-check \
-        test test-unit test-stack parity bench triton-install triton docs-check env-example clean
+.PHONY: check install up lint buf buf-breaking gen gen-check catalogue-check graphs-check \
+        test test-unit test-stack parity bench triton-install triton docs docs-check clean
 
 check: lint test
 
@@ -30,7 +30,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(MAKE) --no-print-directory buf gen-check catalogue-check
+	$(MAKE) --no-print-directory buf gen-check catalogue-check docs-check
 
 buf:
 	@if command -v npx >/dev/null; then $(BUF) lint protos && $(MAKE) --no-print-directory buf-breaking; \
@@ -54,6 +54,12 @@ gen-check: install
 
 catalogue-check: install
 	$(BIN)/python -m orchestrator.nodes.catalogue --check
+
+docs: install
+	$(BIN)/python -m cli.settings_reference
+
+docs-check: install
+	$(BIN)/python -m cli.settings_reference --check
 
 graphs-check: install
 	$(BIN)/python -m model_service.graphs.ship --check
