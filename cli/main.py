@@ -25,11 +25,14 @@ Server = Annotated[str, typer.Option(help="host:port of the gRPC API", envvar="H
 def up(
     workers: Annotated[int, typer.Option(min=1, help="worker processes")] = 1,
     serving: Annotated[str, typer.Option(envvar="HELIOGRAPH_SERVING", help="embedded or triton")] = "embedded",
+    external_triton: Annotated[
+        bool, typer.Option(help="use the Triton at HELIOGRAPH_TRITON_ADDRESS, start none here")
+    ] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     from cli.up import run_services
 
-    raise typer.Exit(run_services(workers=workers, serving=serving))
+    raise typer.Exit(run_services(workers=workers, serving=serving, external_triton=external_triton))
 
 
 @app.command()

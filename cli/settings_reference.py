@@ -17,7 +17,10 @@ from rest_bridge.app.settings import Settings as BridgeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES: tuple[type[KitSettings], ...] = (FrontSettings, WorkerSettings, ModelServiceSettings, BridgeSettings)
-HEAD = "# Settings\n\nEnvironment variables; wrong ones stop the start with a list of every problem. Printed by code: do not edit.\n"
+HEAD = """# Settings
+
+Environment variables; wrong ones stop the start with a list of every problem. Printed by code: do not edit.
+"""
 
 
 def settings_page() -> str:

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from kit.errors import InvalidRequest
+from kit.errors import InvalidRequest, Unready
 
 MAX_BACKOFF_S = 15.0
 STABLE_S = 20.0
 DRAIN_S = 20.0
+TRITON_LAUNCHER = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "serve.py"
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Service:
             self.start(now)
 
 
-def services(workers: int, serving: str) -> list[Service]:
+def services(workers: int, serving: str, external_triton: bool = False) -> list[Service]:
     """What runs on one machine, in the order in which it is started."""
     if serving not in ("embedded", "triton"):
         raise InvalidRequest("serving is either embedded or triton", serving=serving)
@@ -64,14 +66,16 @@ def services(workers: int, serving: str) -> list[Service]:
             for index in range(workers)
         ),
     ]
-    if serving == "triton":
-        found.insert(2, Service("triton", (python, "deploy/triton/serve.py"), environment))
+    if serving == "triton" and not external_triton:
+        if not TRITON_LAUNCHER.exists() or not TRITON_LAUNCHER.parents[2].joinpath(".venv-triton").is_dir():
+            raise Unready("no Triton is installed here: run `make triton-install`, or name one with --external-triton")
+        found.insert(2, Service("triton", (python, str(TRITON_LAUNCHER)), environment))
     return found
 
 
-def run_services(workers: int, serving: str) -> int:
+def run_services(workers: int, serving: str, external_triton: bool = False) -> int:
     """Supervise until SIGINT or SIGTERM, then drain; returns the exit status."""
-    running = services(workers, serving)
+    running = services(workers, serving, external_triton)
     stop = False
 
     def request_stop(_signal: int, _frame: object) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SHM_PREFIX = "heliograph_triton_{port}_"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def command(options: argparse.Namespace, place: Place) -> list[str]:
         f"--log-verbose={options.verbose}",
         # Tensors between the server and a model's process: grows as needed.
         "--backend-config=python,shm-default-byte-size=16777216",
-        f"--backend-config=python,shm-region-prefix-name=heliograph_triton_{options.grpc_port}_",
+        f"--backend-config=python,shm-region-prefix-name={SHM_PREFIX.format(port=options.grpc_port)}",
     ]
 
 
@@ -95,6 +96,12 @@ def environment(place: Place, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def sweep(port: int, folder: Path = Path("/dev/shm")) -> None:
+    """Remove shared memory that a killed server on this port left behind."""
+    for path in folder.glob(SHM_PREFIX.format(port=port) + "*"):
+        path.unlink(missing_ok=True)
+
+
 def main() -> int:
     """Become tritonserver, or say what is missing."""
     options = parse(sys.argv[1:], os.environ)
@@ -103,6 +110,7 @@ def main() -> int:
         print(f"triton: not installed in {place.venv}; run deploy/triton/install.sh", file=sys.stderr)
         return 1
     options.repository.mkdir(parents=True, exist_ok=True)
+    sweep(options.grpc_port)
     os.execve(place.binary, command(options, place), environment(place, os.environ))
 
 

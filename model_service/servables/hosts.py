@@ -11,7 +11,7 @@ from typing import Protocol
 
 import onnxruntime
 
-from kit.errors import NotFound
+from kit.errors import NotFound, Unready
 from model_service.archs.spec import Signature
 from model_service.graphs.options import GraphOptions
 from model_service.runtime.engine import Cancellation, Engine, LoadedModel
@@ -124,12 +124,17 @@ class _InTriton:
     """A model that Triton holds."""
 
     control: TritonControl
+    writer: RepositoryWriter
     id: str
     memory_bytes: int
     mapped_bytes: int
 
     def close(self) -> None:
-        self.control.unload(self.id)
+        try:
+            self.control.unload(self.id)
+        except Unready as error:
+            _LOG.warning("%s is not unloaded, Triton is away and holds nothing: %s", self.id, error)
+        self.writer.remove(self.id)  # its links would keep the weights' file alive
 
 
 class TritonHost:
@@ -154,8 +159,8 @@ class TritonHost:
             self._take_over()
             self._writer.write(Servable(bound.id, bound.signature, bound.manifest.recipe))
             self._control.load(bound.id)
-            recipe = bound.manifest.recipe
-            return _InTriton(self._control, bound.id, bound.estimate_bytes - recipe.mapped_bytes, recipe.mapped_bytes)
+            mapped = bound.manifest.recipe.mapped_bytes
+            return _InTriton(self._control, self._writer, bound.id, bound.estimate_bytes - mapped, mapped)
 
         self._residency.admit(
             Candidate(bound.id, bound.arch, bound.name, bound.signature, bound.estimate_bytes, loaded)
@@ -165,10 +170,7 @@ class TritonHost:
         self._residency.load(bound.id)
 
     def forget(self, servable_id: str) -> bool:
-        if not self._residency.forget(servable_id):
-            return False
-        self._writer.remove(servable_id)
-        return True
+        return self._residency.forget(servable_id)
 
     def _take_over(self) -> None:
         """Once: models of an earlier life of this service leave Triton, nobody counts their memory."""

@@ -54,9 +54,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running_front(
-    data_dir: Path, catalogue: Catalogue = CATALOGUE, **settings: Any
-) -> AsyncIterator[Running]:
+async def running_front(data_dir: Path, catalogue: Catalogue = CATALOGUE, **settings: Any) -> AsyncIterator[Running]:
     """A front on a free port; the model service's address leads nowhere unless named."""
     values = {"front_address": "127.0.0.1:0", "model_address": "127.0.0.1:1", "data_dir": data_dir, **settings}
     front = await start_front(FrontSettings.load(**values), catalogue)

@@ -41,4 +41,4 @@ async def worker() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run({"front": front, "worker": worker}[sys.argv[1]]())
+    import uvloop; uvloop.run({"front": front, "worker": worker}[sys.argv[1]]())

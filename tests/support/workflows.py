@@ -63,8 +63,10 @@ def problems(expected: dict[str, Any], pictures: list[bytes], *, shrink: int = 1
             if side in expected and size != expected[side] // shrink:
                 found.append(f"{side} {size}, expected {expected[side] // shrink}")
         found += [f"no {key} in its metadata" for key in expected.get("metadata", []) if key not in picture.info]
-        if "pixels" in expected and list(picture.convert("RGB").getpixel((3, 3)) or ()) != expected["pixels"][index]:
-            found.append(f"pixel {picture.getpixel((3, 3))}, expected {expected['pixels'][index]}")
+        if "pixels" in expected:
+            pixel = picture.convert("RGB").getpixel((3, 3))
+            if any(abs(got - want) > 1 for got, want in zip(pixel, expected["pixels"][index])):  # saving truncates
+                found.append(f"pixel {pixel}, expected {expected['pixels'][index]}")
     return found
 
 

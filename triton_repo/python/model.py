@@ -6,6 +6,7 @@ files that hold its weights. Runs in Triton's own Python environment: numpy and 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -26,12 +27,13 @@ _WATCH_S = 0.05
 
 
 class _Watch:
-    """Ends the run whose client went away; looks every 50 ms while something runs."""
+    """Ends the run whose client went away, and the process whose server died; looks every 50 ms while something runs."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._request: Any = None
         self._options: ort.RunOptions | None = None
+        self._server = os.getppid()
         threading.Thread(target=self._loop, name="watch", daemon=True).start()
 
     def begin(self, request: Any, options: ort.RunOptions) -> None:
@@ -47,7 +49,11 @@ class _Watch:
         with self._changed:
             while True:
                 self._changed.wait(None if self._request is None else _WATCH_S)
-                if self._options is not None and self._request.is_cancelled():
+                if self._options is None:
+                    continue
+                if os.getppid() != self._server:
+                    os._exit(1)  # nobody else would end a run whose server was killed
+                if self._request.is_cancelled():
                     self._options.terminate = True
 
 

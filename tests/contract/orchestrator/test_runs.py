@@ -294,5 +294,3 @@ async def test_a_stopping_front_ends_watches(tmp_path: Path) -> None:
         for watch in watches:
             error = await failure(watch)
             assert isinstance(error, Unready) and error.reason == "STOPPING"
-
-

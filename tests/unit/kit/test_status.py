@@ -43,10 +43,16 @@ def test_class_reason_message_and_facts_come_back(cls: type[errors.HeliographErr
 
 @pytest.mark.parametrize("nodes", [1, 200])
 def test_prompt_body_comes_back_unchanged(nodes: int) -> None:
-    problem = {"type": "value_not_in_list", "message": "Value not in list", "details": "n: 'v'",
-               "extra_info": {"input_name": "n", "received_value": 1.5, "input_config": [["a"], None, 3]}}
-    body = {"error": {"type": "x", "extra_info": {}},
-            "node_errors": {str(n): {"errors": [problem], "class_type": "K"} for n in range(nodes)}}
+    problem = {
+        "type": "value_not_in_list",
+        "message": "Value not in list",
+        "details": "n: 'v'",
+        "extra_info": {"input_name": "n", "received_value": 1.5, "input_config": [["a"], None, 3]},
+    }
+    body = {
+        "error": {"type": "x", "extra_info": {}},
+        "node_errors": {str(n): {"errors": [problem], "class_type": "K"} for n in range(nodes)},
+    }
     got = over_the_wire(errors.InvalidPrompt("refused", body=body))
     assert isinstance(got, errors.InvalidPrompt)
     assert got.body == body
@@ -54,8 +60,12 @@ def test_prompt_body_comes_back_unchanged(nodes: int) -> None:
 
 
 def test_big_prompt_body_fits_the_trailers_of_a_client_with_default_limits() -> None:
-    problem = {"type": "value_not_in_list", "message": "Value not in list", "details": "n: 'v' not in ['a', 'b']",
-               "extra_info": {"input_name": "n", "received_value": "v"}}
+    problem = {
+        "type": "value_not_in_list",
+        "message": "Value not in list",
+        "details": "n: 'v' not in ['a', 'b']",
+        "extra_info": {"input_name": "n", "received_value": "v"},
+    }
     body = {"node_errors": {str(n): {"errors": [problem], "class_type": "KSampler"} for n in range(200)}}
     sent = status.to_status(errors.InvalidPrompt("refused", body=body))
     assert sum(len(key) + len(value) * 4 / 3 for key, value in sent.trailing_metadata) < 8192

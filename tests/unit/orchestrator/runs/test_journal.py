@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,9 +74,7 @@ async def test_finished_runs(journal: Journal) -> None:
     for number in (1, 2, 3):
         run = record(f"r{number}", order=number)
         await journal.post(store.insert(run, 1))
-        ended = record(
-            f"r{number}", order=number, state=RunState.FAILED, ended_ms=9, outputs_json=b'{"1": {}}', messages_json=b"[1]"
-        )
+        ended = replace(run, state=RunState.FAILED, ended_ms=9, outputs_json=b'{"1": {}}', messages_json=b"[1]")
         await journal.post(store.finish(ended, number, ["r1"] if number == 3 else []))
     runs, cut = await journal.read(store.history(1, 3, 1000))
     assert ([run.run_id for run in runs], cut) == (["r2", "r3"], False)
