@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -128,6 +129,23 @@ def sync_server(
         register(server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return SyncServer(server, _bind(server, address), checks)
+
+
+def run_service(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a service's main on uvloop, which spends a fifth less CPU on a call than the standard loop."""
+    import uvloop
+
+    uvloop.run(main)
+
+
+def calm_collector() -> None:
+    """Call it once a service has started: what start-up made is never walked again, and collections become rare.
+
+    Without this a full collection in the middle of a call costs tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def stop_event_on_signals() -> asyncio.Event:

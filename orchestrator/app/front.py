@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import secrets
 import time
@@ -13,7 +12,7 @@ from importlib.resources import files
 import grpc
 
 from kit import telemetry
-from kit.serve import AioServer, aio_server, channel_options, stop_event_on_signals
+from kit.serve import AioServer, aio_server, calm_collector, channel_options, run_service, stop_event_on_signals
 from orchestrator.app.logs import start_logging
 from orchestrator.app.settings import MIB, FrontSettings
 from orchestrator.app.system import Installation
@@ -95,7 +94,7 @@ async def serve(settings: FrontSettings) -> None:
     """Answers until SIGTERM or SIGINT."""
     stop = stop_event_on_signals()
     front = await start_front(settings)
-    gc.freeze()  # what start-up made stays: the collector need not walk it in the middle of a call
+    calm_collector()
     _LOG.info("front answers on port %d", front.server.port)
     await stop.wait()
     await front.stop(settings.front_drain_s)
@@ -106,7 +105,7 @@ def main() -> None:
     settings = FrontSettings.load()
     start_logging(settings.log_level)
     telemetry.start("front", settings.telemetry, settings.telemetry_endpoint)
-    asyncio.run(serve(settings))
+    run_service(serve(settings))
     telemetry.stop()
 
 

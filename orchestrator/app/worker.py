@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import logging
 import os
@@ -15,7 +14,7 @@ from importlib.metadata import version
 import grpc
 
 from kit import telemetry
-from kit.serve import channel_options, stop_event_on_signals
+from kit.serve import calm_collector, channel_options, run_service, stop_event_on_signals
 from orchestrator.app.executor import EngineExecutor
 from orchestrator.app.logs import start_logging
 from orchestrator.app.loop import Worker
@@ -77,7 +76,7 @@ async def serve(settings: WorkerSettings) -> None:
 def _warm() -> None:
     for name in _WARM:
         importlib.import_module(name)
-    gc.freeze()  # what was imported stays: the collector need not walk it during a run
+    calm_collector()
 
 
 def main() -> None:
@@ -87,7 +86,7 @@ def main() -> None:
     # Imports in the background must not keep the event loop waiting for the interpreter.
     sys.setswitchinterval(0.001)
     telemetry.start("worker", settings.telemetry, settings.telemetry_endpoint)
-    asyncio.run(serve(settings))
+    run_service(serve(settings))
     telemetry.stop()
 
 

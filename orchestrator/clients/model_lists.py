@@ -12,7 +12,7 @@ import grpc
 from heliograph.model.v1 import model_service_pb2 as pb
 from heliograph.model.v1 import model_service_pb2_grpc as rpc
 
-from kit.errors import HeliographError, NotFound
+from kit.errors import HeliographError, NotFound, TooSlow, Unready
 from kit.status import from_rpc_error
 from kit.telemetry import outgoing
 from orchestrator.clients.artifacts import LocalArtifacts
@@ -72,9 +72,14 @@ class ModelLists:
         asked = time.monotonic()
         request = pb.ListModelsRequest(folder=folder)
         try:
-            answer = await self._stub.ListModels(request, timeout=self._timeout_s, metadata=outgoing())
+            # A model service that is just starting, or starting again, is waited for: the prompt is not at fault.
+            answer = await self._stub.ListModels(
+                request, timeout=self._timeout_s, wait_for_ready=True, metadata=outgoing()
+            )
         except grpc.RpcError as problem:
             error = from_rpc_error(problem)
+            if isinstance(error, TooSlow):
+                raise Unready("the model service does not answer", reason="BACKEND_DOWN") from problem
             if not isinstance(error, NotFound):
                 raise error from problem
             answer = pb.ListModelsResponse()  # a folder that the installation does not have holds nothing

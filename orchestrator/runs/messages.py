@@ -100,6 +100,8 @@ def _message(run_id: str, body: Body, timestamp_ms: int) -> tuple[str, dict[str,
 
 
 def _failure(body: Failed) -> dict[str, object]:
+    """ComfyUI's fields, then ours (`reason`, `facts`) where the error is typed: who asks later learns them too."""
+    typed: dict[str, object] = {"reason": body.reason, "facts": dict(body.facts)} if body.reason else {}
     return {
         "node_id": body.node_id,
         "node_type": body.node_type,
@@ -109,6 +111,7 @@ def _failure(body: Failed) -> dict[str, object]:
         "traceback": list(body.traceback),
         "current_inputs": dict(body.current_inputs),
         "current_outputs": list(body.current_outputs),
+        **typed,
     }
 
 
@@ -131,4 +134,6 @@ def _body(name: str, data: Mapping[str, Any], otherwise_ms: int) -> tuple[Body, 
         traceback=tuple(data["traceback"]),
         current_inputs=data["current_inputs"],
         current_outputs=tuple(data["current_outputs"]),
+        reason=data.get("reason", ""),
+        facts=data.get("facts", {}),
     ), at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from kit.serve import channel_options, stop_event_on_signals
+from kit.serve import calm_collector, channel_options, run_service, stop_event_on_signals
 from orchestrator.app.front import start_front
 from orchestrator.app.loop import Worker
 from orchestrator.app.settings import FrontSettings, WorkerSettings
@@ -23,6 +22,7 @@ async def front() -> None:
     stop = stop_event_on_signals()
     settings = FrontSettings.load()
     running = await start_front(settings, CATALOGUE)
+    calm_collector()
     await stop.wait()
     await running.stop(settings.front_drain_s)
 
@@ -41,4 +41,4 @@ async def worker() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    import uvloop; uvloop.run({"front": front, "worker": worker}[sys.argv[1]]())
+    run_service({"front": front, "worker": worker}[sys.argv[1]]())

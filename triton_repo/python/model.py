@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +25,16 @@ sys.path.insert(0, str(_HERE))
 from session import SessionRecipe, open_session  # noqa: E402  # it lies beside this file
 
 _WATCH_S = 0.05
+_SERVER_LOOK_S = 1.0
 
 
 class _Watch:
-    """Ends the run whose client went away, and the process whose server died; looks every 50 ms while something runs."""
+    """Ends the run whose client went away; looks every 50 ms while something runs."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._request: Any = None
         self._options: ort.RunOptions | None = None
-        self._server = os.getppid()
         threading.Thread(target=self._loop, name="watch", daemon=True).start()
 
     def begin(self, request: Any, options: ort.RunOptions) -> None:
@@ -49,12 +50,15 @@ class _Watch:
         with self._changed:
             while True:
                 self._changed.wait(None if self._request is None else _WATCH_S)
-                if self._options is None:
-                    continue
-                if os.getppid() != self._server:
-                    os._exit(1)  # nobody else would end a run whose server was killed
-                if self._request.is_cancelled():
+                if self._options is not None and self._request.is_cancelled():
                     self._options.terminate = True
+
+
+def _end_with(server: int) -> None:
+    """Ends this process when its server was killed: a run would go on, and `is_cancelled` wait for ever."""
+    while os.getppid() == server:
+        time.sleep(_SERVER_LOOK_S)
+    os._exit(1)
 
 
 class TritonPythonModel:
@@ -68,6 +72,7 @@ class TritonPythonModel:
         self._inputs = self._opened.session.get_inputs()
         self._outputs = [one.name for one in self._opened.session.get_outputs()]
         self._watch = _Watch()
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="server-watch", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]

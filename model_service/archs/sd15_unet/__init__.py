@@ -46,10 +46,5 @@ ARCH = Arch(
     build=_build,
     tensors=signature,
     facts=facts,
-    samples=(
-        UNetConfig(320, 4, 4, 768, _REAL, 1),
-        UNetConfig(320, 9, 4, 768, _REAL, 1),
-        UNetConfig(320, 4, 4, 768, _MINI, 1),
-        UNetConfig(320, 9, 4, 768, _MINI, 1),
-    ),
+    samples=tuple(UNetConfig(320, channels, 4, 768, levels, 1) for levels in (_REAL, _MINI) for channels in (4, 8, 9)),
 )
