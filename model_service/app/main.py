@@ -45,6 +45,7 @@ class ModelServer:
 
     server: SyncServer
     preparation: Preparation
+    identities: Identities
     serving: bool = False
 
     def start(self) -> None:
@@ -58,6 +59,7 @@ class ModelServer:
         self.serving = False
         self.server.stop(grace_s)
         self.preparation.close()
+        self.identities.close()
 
 
 def build(settings: ModelServiceSettings) -> ModelServer:
@@ -65,7 +67,8 @@ def build(settings: ModelServiceSettings) -> ModelServer:
     data = settings.data_dir.absolute()
     cache = data / "cache"
     folders = model_folders(settings.models_dir, data / "output", settings.extra_model_paths)
-    catalogue = Catalogue(folders, Identities(cache))
+    identities = Identities(cache)
+    catalogue = Catalogue(folders, identities)
     graphs = cache / "graphs"
     sources = Sources(
         catalogue,
@@ -75,7 +78,7 @@ def build(settings: ModelServiceSettings) -> ModelServer:
         settings.compute_threads,
     )
     if settings.serving == "triton":
-        return _on_triton(settings, folders, sources)
+        return _on_triton(settings, folders, identities, sources)
     residency: Residency[Runnable] = Residency(settings.budget_bytes, settings.memory_wait_s)
     host = EmbeddedHost(OrtEngine(), residency, _address(settings, settings.model_address))
     preparation = Preparation(sources, host)
@@ -87,11 +90,13 @@ def build(settings: ModelServiceSettings) -> ModelServer:
         ),
         kserve.SERVICE: partial(add_GRPCInferenceServiceServicer_to_server, servicer),
     }
-    built = ModelServer(_server(settings, services), preparation)
+    built = ModelServer(_server(settings, services), preparation, identities)
     return built
 
 
-def _on_triton(settings: ModelServiceSettings, folders: Folders, sources: Sources) -> ModelServer:
+def _on_triton(
+    settings: ModelServiceSettings, folders: Folders, identities: Identities, sources: Sources
+) -> ModelServer:
     control = TritonControl(settings.triton_address)
     residency: Residency[Occupant] = Residency(settings.budget_bytes, settings.memory_wait_s, control.last_inference_ms)
     tensorrt = None if settings.triton_tensorrt == "off" else TensorRT(settings.triton_tensorrt)
@@ -109,7 +114,7 @@ def _on_triton(settings: ModelServiceSettings, folders: Folders, sources: Source
     preparation = Preparation(sources, host)
     servicer = ModelServicer(folders, sources.catalogue, preparation, residency)
     services: dict[str, Register] = {models.SERVICE: partial(add_ModelServiceServicer_to_server, servicer)}
-    return ModelServer(_server(settings, services), preparation)
+    return ModelServer(_server(settings, services), preparation, identities)
 
 
 def _server(settings: ModelServiceSettings, services: dict[str, Register]) -> SyncServer:

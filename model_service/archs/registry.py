@@ -44,12 +44,17 @@ def detect(header: Header) -> tuple[Component, ...]:
     """Components of a file, in the registry's order.
 
     Raises Unsupported (ARCH_UNKNOWN) where the file, or one component of it, belongs to no architecture or to several,
-    with `family` (what it looks like) or `candidates`; InvalidModel where one fits and shapes contradict it.
+    with `family` (what it looks like) or `candidates`; InvalidModel where one fits and shapes contradict it. Each has
+    the file's name.
     """
-    matches = [(one, part) for one in all_archs() if (part := _match(one, header)) is not None]
-    _refuse_ambiguous(matches)
-    _refuse_unknown(header, {one.component for one, _ in matches})
-    return tuple(Component(one, one.configure(part), part) for one, part in matches)
+    try:
+        matches = [(one, part) for one in all_archs() if (part := _match(one, header)) is not None]
+        _refuse_ambiguous(matches)
+        _refuse_unknown(header, {one.component for one, _ in matches})
+        return tuple(Component(one, one.configure(part), part) for one, part in matches)
+    except (InvalidModel, Unsupported) as error:
+        error.facts.setdefault("file", header.path.name)
+        raise
 
 
 def _match(one: Arch, header: Header) -> Part | None:

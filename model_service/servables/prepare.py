@@ -88,10 +88,10 @@ class Preparation:
         manifest = self._sources.folders.find(key)
         if manifest is None:
             manifest = self._build(key, spec, component, report)
-            self._sources.folders.trim(self._host.forget)
         report("loading", 0.7)
         signature = arch.tensors(component.config)
         self._host.serve(Bound(key, arch.id, spec.file.name, signature, manifest))
+        self._sources.folders.trim(self._host.forget)  # what is in memory stays, hence this one
         return self._told(key, component, signature, manifest)
 
     def _told(self, key: str, component: Component, signature: Signature, manifest: Manifest) -> Prepared:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from kit.errors import InvalidModel, InvalidRequest
 from model_service.weights.header import Header, TensorEntry
 from model_service.weights.lora_file import LoraModule, lora_content
-from model_service.weights.lora_names import lora_aliases
+from model_service.weights.lora_names import belongs_elsewhere, lora_aliases
 from model_service.weights.reader import TensorFile
 from model_service.weights.widen import widen
 
@@ -32,6 +32,7 @@ Wide = npt.NDArray[np.float32]
 _HALF_ARCHS = frozenset({"clip_l"})
 
 _BAND_ELEMENTS = 1 << 18
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def apply_loras(uses: Sequence[LoraUse], base: Header, entries: Mapping[str, Ten
 
     `entries`: the component's own tensor names (LDM layout for a UNet) -> places in `base`; `arch`: its architecture.
     Result dtype float32, for text encoders float16. Raises `Unsupported` (LORA_KIND, LORA_ARCH), `InvalidModel`
-    (LORA_BROKEN; LORA_MISFIT where a pair has another shape than the weight it names), `InvalidRequest` for a strength
-    that is no number.
+    (LORA_BROKEN; LORA_MISFIT where a pair has another shape than the weight it names; LORA_UNMATCHED where a file
+    names no weight of this component and nothing that another component of the model could have), `InvalidRequest`
+    for a strength that is no number.
     """
     aliases = lora_aliases(arch, entries)
     changes: dict[str, list[_Change]] = {}
@@ -87,6 +89,8 @@ def apply_loras(uses: Sequence[LoraUse], base: Header, entries: Mapping[str, Ten
             _check_fit(change, name, entries[name])
             if use.strength:
                 changes.setdefault(name, []).append(change)
+        if not any(stem in aliases or belongs_elsewhere(arch, stem) for stem in content.modules):
+            raise _unmatched(use.header, lost, arch)
         unmatched.append(tuple(lost))
     base_file = TensorFile(base) if changes else None
     tensors: dict[str, Array] = {}
@@ -94,6 +98,13 @@ def apply_loras(uses: Sequence[LoraUse], base: Header, entries: Mapping[str, Ten
         assert base_file is not None
         tensors[name] = _patched(base_file.at(entries[name]), stack, half=arch in _HALF_ARCHS)
     return Patch(tensors, tuple(unmatched))
+
+
+def _unmatched(header: Header, lost: Sequence[str], arch: str) -> InvalidModel:
+    return InvalidModel(
+        "the LoRA was made for another kind of model, or is none: it names no weight of this one",
+        reason="LORA_UNMATCHED", file=header.path.name, arch=arch, seen=", ".join(lost[:_SHOWN]),
+    )  # fmt: skip
 
 
 def _check_fit(change: _Change, name: str, entry: TensorEntry) -> None:

@@ -26,6 +26,7 @@ _RESNET = {
 }  # fmt: skip
 _BLOCK = re.compile(r"(input_blocks|output_blocks)\.(\d+)\.(\d+)\.(.+)")
 _MIDDLE = {"0": "resnets.0", "1": "attentions.0", "2": "resnets.1"}
+_TEXT_PREFIXES = ("lora_te", "text_encoder", "clip_l.", "lycoris_text_encoder_")
 _TEXT_LAYER = re.compile(r"(?:.*\.)?(encoder\.layers\.\d+\..+)\.weight")
 
 
@@ -120,6 +121,12 @@ def text_aliases(names: Iterable[str]) -> dict[str, str]:
 
 
 _ALIASES: dict[str, Callable[[Iterable[str]], dict[str, str]]] = {"sd15_unet": unet_aliases, "clip_l": text_aliases}
+
+
+def belongs_elsewhere(arch: str, stem: str) -> bool:
+    """Whether a stem speaks of the model's other component: one file has pairs for the UNet and the text encoder."""
+    is_text = stem.startswith(_TEXT_PREFIXES)
+    return not is_text if arch == "clip_l" else is_text
 
 
 def lora_aliases(arch: str, names: Iterable[str]) -> dict[str, str]:

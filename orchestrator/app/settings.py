@@ -27,7 +27,9 @@ class FrontSettings(OrchestratorSettings):
     """Orchestrator front: accepts, stores and lists runs, streams events."""
 
     queue_limit: Annotated[int, Field(ge=1)] = Field(10_000, description="Prompts that may wait")
-    queue_mib: Annotated[int, Field(ge=1)] = Field(512, description="What waiting prompts may take in memory, MiB")
+    queue_mib: Annotated[int, Field(ge=1, le=32)] = Field(
+        32, description="What waiting prompts may take together, MiB; the whole queue must fit one answer"
+    )
     history_limit: Annotated[int, Field(ge=1)] = Field(10_000, description="Finished runs that are kept")
     lease_s: Annotated[float, Field(gt=0)] = Field(30.0, description="A worker silent for so many seconds is lost")
     reattach_s: Annotated[float, Field(gt=0)] = Field(

@@ -28,7 +28,7 @@ class Limits:
     """Bounds and times of the queue; `_s` seconds."""
 
     queue: int = 10_000
-    queue_bytes: int = 512 * 1024 * 1024
+    queue_bytes: int = 32 * 1024 * 1024
     history: int = 10_000
     ring_events: int = 50_000
     ring_bytes: int = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import broken_files, graphs
+from tests.support import broken_files, graphs, reference
 from tests.support.asking import Asking, process_ids
 from tests.support.stack import Stack, running_stack
 
@@ -33,6 +33,13 @@ def own_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for empty in ("embeddings", "vae", "diffusion_models", "text_encoders"):
         (folder / empty).mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def other_checkpoint(models: Path) -> Path:
+    """A checkpoint of the same family with other weights."""
+    name = "synth_sd15_mini_b.safetensors"
+    return reference.write_weights(reference.folder(), frozenset({name}), models) / "checkpoints" / name
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import random
 import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support import broken_files, graphs
 from tests.support.asking import Asking
@@ -77,7 +80,7 @@ DAMAGED: dict[str, tuple[Write, str]] = {
         "WEIGHTS_HEADER",
     ),
     "no-tensors": (lambda path, good: broken_files.write_safetensors(path, {}), "ARCH_UNKNOWN"),
-    "missing-tensor": (_without("middle_block.1.transformer_blocks.0.attn2.to_k"), "INVALID_MODEL"),
+    "missing-tensor": (_without("middle_block.1.transformer_blocks.0.attn2.to_v"), "INVALID_MODEL"),
     "missing-text-layer": (_without("text_model.encoder.layers.3.mlp.fc1"), "INVALID_MODEL"),
     "missing-vae-tensor": (_without("first_stage_model.decoder.mid.block_1.conv1.weight"), "INVALID_MODEL"),
     "wrong-shape": (_misshapen("middle_block.0.in_layers.2.weight", (8, 8, 3, 3)), "INVALID_MODEL"),
@@ -173,11 +176,10 @@ def test_a_lora_file_of_noise(asking: Asking, broken: Folder) -> None:
     ("tensors", "reason"),
     [
         (None, "WEIGHTS_FORMAT"),
-        ({"emb_params": ("F32", (2, 1024))}, "EMBEDDING_WIDTH"),
-        ({"emb_params": ("F32", (3, 2, 768))}, "EMBEDDING_SHAPE"),
-        (broken_files.FLUX, "EMBEDDING_FORMAT"),
+        ({"emb_params": ("F32", (3, 2, 768))}, "EMBEDDING"),
+        ({"emb_params": ("F32", (6000, 768))}, "WEIGHTS_TOO_LARGE"),
     ],
-    ids=["noise", "of-another-width", "of-another-shape", "a-model"],
+    ids=["noise", "of-another-shape", "too-large"],
 )
 def test_a_broken_embedding(
     asking: Asking, broken: Folder, tensors: broken_files.Shapes | None, reason: str
@@ -190,6 +192,15 @@ def test_a_broken_embedding(
     error, failed = asking.fail(graphs.text_to_image(text="a embedding:bad"))
     assert failed.reason == reason, failed
     assert "bad.safetensors" in error["exception_message"]
+
+
+def test_an_embedding_of_another_width_is_left_out(asking: Asking, broken: Folder) -> None:
+    """As ComfyUI does: a warning, and the prompt without it."""
+    path = broken.place("embeddings", "wide.safetensors")
+    broken_files.write_safetensors(path, {"emb_params": ("F32", (2, 1024))})
+    with_it = asking.pictures(asking.succeed(graphs.text_to_image(text="a embedding:wide", seed=5)))
+    without = asking.pictures(asking.succeed(graphs.text_to_image(text="a", seed=5)))
+    assert [_pixels(picture) for picture in with_it] == [_pixels(picture) for picture in without]
 
 
 def test_a_checkpoint_that_disappears_between_prompts(asking: Asking, broken: Folder) -> None:
@@ -209,47 +220,57 @@ def test_a_checkpoint_that_disappears_between_prompts(asking: Asking, broken: Fo
 
 @pytest.fixture
 def changing(broken: Folder) -> Path:
-    """A checkpoint that may be written to."""
+    """A checkpoint that may be written to, unlike all others: nothing of it was served before."""
     path = broken.place("checkpoints", "changing.safetensors")
     shutil.copyfile(broken.root / "checkpoints" / CHECKPOINT, path)
+    with path.open("r+b") as file:
+        file.seek(-2 * random.randrange(1, 1000), os.SEEK_END)
+        file.write(struct.pack("<e", random.uniform(-0.01, 0.01)))
     return path
 
 
+@pytest.fixture
+def twin(broken: Folder, changing: Path) -> Path:
+    """Another file with the same content."""
+    return Path(shutil.copyfile(changing, broken.place("checkpoints", "twin.safetensors")))
+
+
 def _picture(asking: Asking, checkpoint: str, seed: int = 21) -> bytes:
+    """Pixels; a file's bytes carry its prompt."""
     (picture,) = asking.pictures(asking.succeed(graphs.text_to_image(checkpoint, seed=seed)))
-    return picture
-
-
-def test_a_checkpoint_replaced_by_another_gives_the_others_picture(
-    asking: Asking, models: Path, broken: Folder, changing: Path
-) -> None:
-    """The name is not the model: neither results nor networks of the old content are used."""
-    first = _picture(asking, changing.name)
-    assert first == _picture(asking, CHECKPOINT)
-    other = broken.place("checkpoints", "other.safetensors")
-    os.link(models / "checkpoints" / CHECKPOINT, other)
-    shutil.copyfile(models / "checkpoints" / "synth_sd15_mini_b.safetensors", replacement := changing.with_suffix(".new"))
-    replacement.replace(changing)
-    second = _picture(asking, changing.name)
-    assert _pixels(second) != _pixels(first)
-    assert _pixels(_picture(asking, CHECKPOINT, seed=21)) == _pixels(first)
+    return _pixels(picture)
 
 
 def _pixels(picture: bytes) -> bytes:
-    import io
-
-    from PIL import Image
-
     with Image.open(io.BytesIO(picture)) as opened:
         return opened.tobytes()
 
 
-def test_a_checkpoint_cut_short_while_it_is_loaded(asking: Asking, changing: Path) -> None:
+@pytest.mark.parametrize("in_place", [False, True], ids=["moved-over-it", "written-into-it"])
+def test_a_checkpoint_replaced_by_another_gives_the_others_picture(
+    asking: Asking, other_checkpoint: Path, changing: Path, twin: Path, in_place: bool
+) -> None:
+    """The name is not the model: neither results nor networks of the old content are used, nor the other way round."""
+    first = _picture(asking, changing.name)
+    target = changing if in_place else changing.with_suffix(".new")
+    shutil.copyfile(other_checkpoint, target)
+    target.replace(changing)
+    second = _picture(asking, changing.name)
+    assert second != first
+    assert _picture(asking, twin.name) == first
+    assert _picture(asking, twin.name, seed=24) not in (first, second)
+    again = _picture(asking, twin.name, seed=25)
+    asking.post("/free", json={"unload_models": True, "free_memory": True})
+    assert _picture(asking, twin.name, seed=25) == again
+
+
+def test_a_checkpoint_cut_short_while_it_is_loaded(asking: Asking, changing: Path, twin: Path) -> None:
     """Overwritten in place, while the model service holds the old one: an error about the file, and no crash."""
-    _picture(asking, changing.name)
+    before = _picture(asking, changing.name)
     os.truncate(changing, 1_000_000)
     _refused(asking, graphs.text_to_image(changing.name, seed=22), changing.name, "WEIGHTS_TRUNCATED")
-    _picture(asking, CHECKPOINT, seed=23)
+    assert _picture(asking, twin.name) == before
+    assert _picture(asking, twin.name, seed=23) != before
 
 
 def test_a_file_that_is_a_folder_or_a_fifo(asking: Asking, broken: Folder) -> None:
