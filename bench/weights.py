@@ -31,7 +31,7 @@ def checkpoint(name: str, seed: int) -> Path:
         each = arch(arch_id)
         module = each.build(each.samples[0])
         for key, value in module.state_dict().items():
-            tensors[prefix + key] = _random(random, tuple(value.shape))
+            tensors[prefix + key] = random_tensor(random, tuple(value.shape))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file(tensors, part)
@@ -39,7 +39,7 @@ def checkpoint(name: str, seed: int) -> Path:
     return path
 
 
-def _random(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def random_tensor(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Small normal values, scaled by fan-in so that activations stay finite; vectors near one."""
     if len(shape) < 2:
         return (1 + 0.02 * random.standard_normal(shape, dtype=np.float32)).astype(np.float16)
@@ -61,8 +61,8 @@ def lora(name: str, seed: int, rank: int = 16) -> Path:
         if ".attn" in key and key.endswith(".weight"):
             out, into = value.shape
             stem = "diffusion_model." + key.removesuffix(".weight")
-            tensors[f"{stem}.lora_down.weight"] = _random(random, (rank, into))
-            tensors[f"{stem}.lora_up.weight"] = _random(random, (out, rank))
+            tensors[f"{stem}.lora_down.weight"] = random_tensor(random, (rank, into))
+            tensors[f"{stem}.lora_up.weight"] = random_tensor(random, (out, rank))
             tensors[f"{stem}.alpha"] = np.array(rank, np.float16)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,7 +16,10 @@ from kit.errors import InvalidRequest, Unready
 
 MAX_BACKOFF_S = 15.0
 STABLE_S = 20.0
+# Longer than the services' own limits, within which they end by themselves.
+WORKER_DRAIN_S = 30.0
 DRAIN_S = 20.0
+_PR_SET_PDEATHSIG = 1
 TRITON_LAUNCHER = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "serve.py"
 
 
@@ -34,7 +38,9 @@ class Service:
 
     def start(self, now: float) -> None:
         """Start it in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor."""
-        self.process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, start_new_session=True, preexec_fn=_end_with_supervisor
+        )
         self.started_at = now
 
     def check(self, now: float, say: Callable[[str], None]) -> None:
@@ -95,24 +101,32 @@ def run_services(workers: int, serving: str, external_triton: bool = False) -> i
 
 
 def _drain(running: list[Service]) -> int:
-    """Ask every service to finish (workers first, so that the front can store their outcomes), then insist."""
-    order = sorted(running, key=lambda service: not service.name.startswith("worker"))
-    for service in order:
-        if service.process is not None and service.process.poll() is None:
-            service.process.terminate()
-    deadline = time.monotonic() + DRAIN_S
+    """Ask every service to finish, then insist: workers first, so that the front can store how their runs stand."""
+    workers = [service for service in running if service.name.startswith("worker")]
+    others = [service for service in running if service not in workers]
+    return max(_end(workers, WORKER_DRAIN_S), _end(others, DRAIN_S))
+
+
+def _end(ending: list[Service], limit_s: float) -> int:
+    processes = [(service.name, service.process) for service in ending if service.process is not None]
+    for _, process in processes:
+        process.terminate()
+    deadline = time.monotonic() + limit_s
     status = 0
-    for service in order:
-        if service.process is None:
-            continue
+    for name, process in processes:
         try:
-            service.process.wait(max(0.1, deadline - time.monotonic()))
+            process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            _say(f"{service.name} did not stop within {DRAIN_S:g} s; killing it")
-            service.process.kill()
-            service.process.wait()
+            _say(f"{name} did not stop within {limit_s:g} s; killing it")
+            process.kill()
+            process.wait()
             status = 1
     return status
+
+
+def _end_with_supervisor() -> None:
+    """In the child: SIGTERM when the supervisor dies without a word, so that no service is left holding its port."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _say(text: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-from heliograph.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from tritonclient.grpc.service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 from kit import telemetry
 from kit.errors import HeliographError
-from kit.serve import Register, SyncServer, sync_server, wait_for_signals
+from kit.memory import lift_memory_limit, limit_memory
+from kit.serve import Register, SyncServer, sync_server
 from model_service.app.settings import MIB, ModelServiceSettings
 from model_service.catalogue.catalogue import Catalogue
 from model_service.catalogue.folders import Folders, model_folders
@@ -64,10 +63,18 @@ class ModelServer:
 
 def build(settings: ModelServiceSettings) -> ModelServer:
     """Wire everything once. Raises InvalidRequest (settings that do not fit), Unready (ADDRESS_IN_USE)."""
+    identities = Identities(settings.data_dir.absolute() / "cache")
+    try:
+        return _wired(settings, identities)
+    except BaseException:
+        identities.close()
+        raise
+
+
+def _wired(settings: ModelServiceSettings, identities: Identities) -> ModelServer:
     data = settings.data_dir.absolute()
     cache = data / "cache"
     folders = model_folders(settings.models_dir, data / "output", settings.extra_model_paths)
-    identities = Identities(cache)
     catalogue = Catalogue(folders, identities)
     graphs = cache / "graphs"
     sources = Sources(
@@ -85,10 +92,8 @@ def build(settings: ModelServiceSettings) -> ModelServer:
     calls = Calls(residency, Lane(settings.concurrent_calls), Statistics())
     servicer = KServeServicer(calls, Regions(), lambda: built.serving)
     services: dict[str, Register] = {
-        models.SERVICE: partial(
-            add_ModelServiceServicer_to_server, ModelServicer(folders, catalogue, preparation, residency)
-        ),
-        kserve.SERVICE: partial(add_GRPCInferenceServiceServicer_to_server, servicer),
+        models.SERVICE: models.register(ModelServicer(folders, catalogue, preparation, residency)),
+        kserve.SERVICE: kserve.register(servicer),
     }
     built = ModelServer(_server(settings, services), preparation, identities)
     return built
@@ -113,7 +118,7 @@ def _on_triton(
     host: Host = TritonHost(control, writer, residency, _address(settings, settings.triton_address))
     preparation = Preparation(sources, host)
     servicer = ModelServicer(folders, sources.catalogue, preparation, residency)
-    services: dict[str, Register] = {models.SERVICE: partial(add_ModelServiceServicer_to_server, servicer)}
+    services: dict[str, Register] = {models.SERVICE: models.register(servicer)}
     return ModelServer(_server(settings, services), preparation, identities)
 
 
@@ -127,10 +132,14 @@ def _address(settings: ModelServiceSettings, endpoint: str) -> Address:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # first of all: a stop during the start is one, too
+        signal.signal(number, lambda *_: stop.set())
     settings = ModelServiceSettings.load()
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    limit_memory(settings.model_memory_bytes)
     telemetry.start("model", settings.telemetry, settings.telemetry_endpoint)
     try:
         built = build(settings)
@@ -139,7 +148,8 @@ def main() -> int:
         return 1
     built.start()
     _LOG.info("serving on %s by %s", settings.model_address, settings.serving)
-    wait_for_signals()
+    stop.wait()
+    lift_memory_limit()
     built.stop(settings.model_drain_s)
     telemetry.stop()
     return 0

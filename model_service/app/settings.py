@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kit.memory import machine_bytes
 from kit.settings import KitSettings
 
 MIB = 1024 * 1024
 _SHARE_OF_MEMORY = 0.6
+_SHARE_OF_PROCESS = 0.85
 
 
 class ModelServiceSettings(KitSettings):
@@ -27,6 +28,11 @@ class ModelServiceSettings(KitSettings):
     )
     memory_budget_mib: Annotated[int, Field(ge=0)] = Field(
         0, description="What all servables together may take in memory, MiB; 0: 60 % of the machine's"
+    )
+    model_memory_mib: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Private memory of the model service (activations, patched weights), MiB: an inference that needs "
+        "more fails; 0: 85 % of the machine's",
     )
     memory_wait_s: Annotated[float, Field(gt=0)] = Field(
         120.0, description="Seconds that loading waits for room held by calls in flight"
@@ -65,7 +71,12 @@ class ModelServiceSettings(KitSettings):
         """The memory budget in bytes."""
         if self.memory_budget_mib:
             return self.memory_budget_mib * MIB
-        return int(_SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return int(_SHARE_OF_MEMORY * machine_bytes())
+
+    @property
+    def model_memory_bytes(self) -> int:
+        """The process's limit in bytes."""
+        return self.model_memory_mib * MIB or int(_SHARE_OF_PROCESS * machine_bytes())
 
     @property
     def repository(self) -> Path:

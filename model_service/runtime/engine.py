@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _DTYPES: Mapping[str, tuple[str, type[np.generic]]] = {
     "tensor(int64)": ("INT64", np.int64),
 }
 
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "Cannot allocate memory", "CPU memory allocation failed")
 _ENGINE_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -97,7 +99,7 @@ class Engine(Protocol):
     """Opens models; `overlay` (name -> safetensors dtype and values) replaces weights, as the recipe's overlay does."""
 
     def open(self, recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]] | None = None) -> LoadedModel:
-        """Raises InvalidModel where the engine refuses the model or its weights."""
+        """Raises InvalidModel where the engine refuses the model or its weights, Busy (NO_MEMORY)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ class OrtEngine:
     def open(self, recipe: SessionRecipe, overlay: Mapping[str, tuple[str, Array]] | None = None) -> OrtModel:
         try:
             opened = open_session(recipe, overlay)
-        except (OSError, ValueError, *_ENGINE_ERRORS) as error:
+        except (OSError, ValueError, MemoryError, *_ENGINE_ERRORS) as error:
+            if _out_of_memory(error):
+                raise Busy("there is not enough memory to load this model", reason="NO_MEMORY") from error
             raise InvalidModel("the model cannot be opened", model=recipe.model_path, cause=error) from error
         return OrtModel(opened, recipe)
 
@@ -149,7 +153,7 @@ class OrtModel:
             cancel.begin(options)
         try:
             results = opened.session.run(names, feeds, options)
-        except _ENGINE_ERRORS as error:
+        except (MemoryError, *_ENGINE_ERRORS) as error:
             raise _typed(error, cancel) from error
         finally:
             if cancel is not None:
@@ -197,7 +201,12 @@ def _checked(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[s
 def _typed(error: Exception, cancel: Cancellation | None) -> Stopped | Busy | Internal:
     if cancel is not None and cancel.cancelled:
         return Stopped("the inference was cancelled")
-    text = str(error)
-    if "Failed to allocate memory" in text or "bad_alloc" in text:
+    if _out_of_memory(error):
         return Busy("there is not enough memory for an inference of this size", reason="NO_MEMORY")
-    return Internal("the engine failed", cause=text)
+    return Internal("the engine failed", cause=error)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

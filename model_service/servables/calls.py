@@ -103,7 +103,12 @@ class Calls:
         except Busy as error:
             if error.reason != "NO_MEMORY" or not self.residency.release_idle():
                 raise
+        try:
             return self._run(work, cancel)
+        except Busy as error:
+            if error.reason == "NO_MEMORY":
+                self.residency.evict(work.servable)  # an engine keeps what it took before it failed
+            raise
 
     def _run(self, work: Work[T], cancel: Cancellation) -> tuple[T, CallTimes]:
         start = time.perf_counter_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import onnxruntime
 
-from kit.errors import NotFound, Unready
+from kit.errors import Busy, NotFound, Unready
 from model_service.archs.spec import Signature
 from model_service.graphs.options import GraphOptions
 from model_service.runtime.engine import Cancellation, Engine, LoadedModel
@@ -71,10 +72,16 @@ class Address:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A model of the engine, with what its session takes besides the weights counted in."""
+class _Watched:
+    """A model of the engine, with what its session takes besides the weights counted in.
+
+    `weights`: a descriptor of the mapped file. Nobody else's rename or removal can change what is mapped, writing into
+    the file can: no call is answered from then on.
+    """
 
     model: LoadedModel
+    bound: Bound
+    weights: int
 
     @property
     def memory_bytes(self) -> int:
@@ -87,10 +94,12 @@ class _Measured:
     def infer(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None, cancel: Cancellation | None = None
     ) -> dict[str, Array]:
+        _refuse_rewritten(self.bound, self.weights)
         return self.model.infer(inputs, outputs, cancel)
 
     def close(self) -> None:
         self.model.close()
+        os.close(self.weights)
 
 
 class EmbeddedHost:
@@ -102,21 +111,61 @@ class EmbeddedHost:
     def __init__(self, engine: Engine, residency: Residency[Runnable], address: Address) -> None:
         self._engine = engine
         self._residency = residency
+        self._served = _Served()
         self.endpoint = address.endpoint
         self.shared_memory = address.shared_memory
 
     def serve(self, bound: Bound) -> None:
         def opened() -> Runnable:
             _refuse_changed(bound)
-            return _Measured(self._engine.open(bound.manifest.recipe))
+            weights = os.open(bound.manifest.source, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _refuse_rewritten(bound, weights)
+                return _Watched(self._open(bound), bound, weights)
+            except BaseException:
+                os.close(weights)
+                raise
 
+        if self._served.otherwise(bound):
+            self._residency.evict(bound.id)  # its file was written into: the same weights come from another one now
         self._residency.admit(
             Candidate(bound.id, bound.arch, bound.name, bound.signature, bound.estimate_bytes, opened)
         )
         self._residency.load(bound.id)
 
+    def _open(self, bound: Bound) -> LoadedModel:
+        """Where memory is short, once more without the servables that nobody uses now."""
+        try:
+            return self._engine.open(bound.manifest.recipe)
+        except Busy:
+            if not self._residency.release_idle():
+                raise
+            return self._engine.open(bound.manifest.recipe)
+
     def forget(self, servable_id: str) -> bool:
-        return self._residency.forget(servable_id)
+        gone = self._residency.forget(servable_id)
+        if gone:
+            self._served.forget(servable_id)
+        return gone
+
+
+class _Served:
+    """With which manifest each servable was served last; safe for threads."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[str, Manifest] = {}
+        self._lock = threading.Lock()
+
+    def otherwise(self, bound: Bound) -> bool:
+        """Whether it was served from other files than now."""
+        with self._lock:
+            known = self._manifests.get(bound.id)
+            self._manifests[bound.id] = bound.manifest
+        return known is not None and known != bound.manifest
+
+    def forget(self, servable_id: str) -> None:
+        with self._lock:
+            self._manifests.pop(servable_id, None)
 
 
 @dataclass(frozen=True)
@@ -150,6 +199,7 @@ class TritonHost:
         self.shared_memory = address.shared_memory
         self.engine = writer.engine
         self.options = writer.options
+        self._served = _Served()
         self._lock = threading.Lock()
         self._took_over = False
 
@@ -162,6 +212,8 @@ class TritonHost:
             mapped = bound.manifest.recipe.mapped_bytes
             return _InTriton(self._control, self._writer, bound.id, bound.estimate_bytes - mapped, mapped)
 
+        if self._served.otherwise(bound):
+            self._residency.evict(bound.id)  # as above
         self._residency.admit(
             Candidate(bound.id, bound.arch, bound.name, bound.signature, bound.estimate_bytes, loaded)
         )
@@ -170,7 +222,10 @@ class TritonHost:
         self._residency.load(bound.id)
 
     def forget(self, servable_id: str) -> bool:
-        return self._residency.forget(servable_id)
+        gone = self._residency.forget(servable_id)
+        if gone:
+            self._served.forget(servable_id)
+        return gone
 
     def _take_over(self) -> None:
         """Once: models of an earlier life of this service leave Triton, nobody counts their memory."""
@@ -187,8 +242,19 @@ class TritonHost:
 
 def _refuse_changed(bound: Bound) -> None:
     if not bound.manifest.is_current:
-        raise NotFound(
-            "the file has changed since it was looked up: run the workflow again",
-            reason="WEIGHTS_CHANGED",
-            name=bound.name,
-        )
+        raise _changed(bound)
+
+
+def _refuse_rewritten(bound: Bound, weights: int) -> None:
+    """As `_refuse_changed`, of the file that is open: it may have lost its name."""
+    status, stamp = os.fstat(weights), bound.manifest.stamp
+    if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+        raise _changed(bound)
+
+
+def _changed(bound: Bound) -> NotFound:
+    return NotFound(
+        "the file has changed since it was looked up: run the workflow again",
+        reason="WEIGHTS_CHANGED",
+        name=bound.name,
+    )

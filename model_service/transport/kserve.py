@@ -7,6 +7,7 @@ servables that Prepare admitted: no path ever comes from a client.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from kit.errors import HeliographError, InvalidRequest, NotFound, Stopped, Unsupported
+from kit.serve import Register
 from model_service.archs.spec import TensorSpec
 from model_service.runtime.engine import Cancellation
 from model_service.servables.calls import Calls, Runnable, Work
@@ -192,6 +194,11 @@ class KServeServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         if model_version not in ("", VERSION):
             return ()
         return [resident for resident in self._residency.all() if resident.id == name]
+
+
+def register(servicer: KServeServicer) -> Register:
+    """How a server gets it (kit.serve)."""
+    return partial(service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer)
 
 
 def _no_cuda() -> Unsupported:

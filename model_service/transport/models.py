@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from heliograph.model.v1 import model_service_pb2 as pb
 from heliograph.model.v1 import model_service_pb2_grpc as pb_grpc
 
 from kit.errors import NotFound
+from kit.serve import Register
 from model_service.catalogue.catalogue import Catalogue
 from model_service.catalogue.folders import Folders
 from model_service.servables.describe import describe, list_folder
@@ -62,3 +64,8 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
     def ReleaseAll(self, request: pb.ReleaseAllRequest, context: Any) -> pb.ReleaseAllResponse:
         return pb.ReleaseAllResponse(released=self._residency.release_idle())
+
+
+def register(servicer: ModelServicer) -> Register:
+    """How a server gets it (kit.serve)."""
+    return partial(pb_grpc.add_ModelServiceServicer_to_server, servicer)

@@ -34,9 +34,7 @@ class EngineExecutor:
         cancel = Cancel()
         watcher = asyncio.create_task(_cancel_when(stop, cancel))
         try:
-            outcome = await self.engine.run(
-                graph, run.outputs_to_execute, self._ctx_factory(run, graph), tell, cancel
-            )
+            outcome = await self.engine.run(graph, run.outputs_to_execute, self._ctx_factory(run, graph), tell, cancel)
         finally:
             watcher.cancel()
         return Outcome(
@@ -50,9 +48,7 @@ class EngineExecutor:
         if request.free_memory:
             self.engine.cache.clear()
 
-    def _ctx_factory(
-        self, run: RunRecord, graph: Graph
-    ) -> Callable[[str, Progress, Callable[[], None]], Ctx]:
+    def _ctx_factory(self, run: RunRecord, graph: Graph) -> Callable[[str, Progress, Callable[[], None]], Ctx]:
         prompt: Mapping[str, object] = json.loads(run.prompt_json)
         extra = json.loads(run.extra_data_json or b"{}").get("extra_pnginfo")
         pnginfo = extra if isinstance(extra, dict) else None

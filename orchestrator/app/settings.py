@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kit.memory import machine_bytes
 from kit.settings import KitSettings
 
 MIB = 1024 * 1024
@@ -48,6 +49,9 @@ class WorkerSettings(OrchestratorSettings):
         "auto", description="auto: tensors go by shared memory where the model server is on this machine"
     )
     cache_mib: Annotated[int, Field(ge=0)] = Field(2048, description="Node results kept in memory, MiB")
+    worker_memory_mib: Annotated[int, Field(ge=0)] = Field(
+        0, description="Private memory of a worker, MiB: a node that needs more fails; 0: half of the machine's"
+    )
     cpu_slots: Annotated[int, Field(ge=1)] = Field(
         1, description="CPU nodes of a run at once; 1: strictly one after the other, in ComfyUI's order"
     )
@@ -60,3 +64,8 @@ class WorkerSettings(OrchestratorSettings):
     outcome_patience_s: Annotated[float, Field(gt=0)] = Field(
         120.0, description="Seconds that a finished run waits for a front that is away"
     )
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """The limit in bytes."""
+        return self.worker_memory_mib * MIB or machine_bytes() // 2

@@ -14,6 +14,7 @@ from importlib.metadata import version
 import grpc
 
 from kit import telemetry
+from kit.memory import limit_memory
 from kit.serve import calm_collector, channel_options, run_service, stop_event_on_signals
 from orchestrator.app.executor import EngineExecutor
 from orchestrator.app.logs import start_logging
@@ -62,9 +63,7 @@ async def serve(settings: WorkerSettings) -> None:
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     async with grpc.aio.insecure_channel(settings.front_address, options=channel_options()) as channel:
         link = FrontLink(channel, worker_id, heartbeat_s=settings.heartbeat_s)
-        worker = Worker(
-            link, executor, drain_s=settings.worker_drain_s, patience_s=settings.outcome_patience_s
-        )
+        worker = Worker(link, executor, drain_s=settings.worker_drain_s, patience_s=settings.outcome_patience_s)
         warming = asyncio.create_task(asyncio.to_thread(_warm))
         _LOG.info("worker %s asks %s for work", worker_id, settings.front_address)
         await worker.work(stop)
@@ -83,6 +82,7 @@ def main() -> None:
     """`python -m orchestrator.app.worker`"""
     settings = WorkerSettings.load()
     start_logging(settings.log_level)
+    limit_memory(settings.worker_memory_bytes)
     # Imports in the background must not keep the event loop waiting for the interpreter.
     sys.setswitchinterval(0.001)
     telemetry.start("worker", settings.telemetry, settings.telemetry_endpoint)

@@ -66,10 +66,10 @@ class PartialFile:
         except FileExistsError:
             return False
         except ValueError as problem:
-            raise InvalidRequest("the file name is not possible", reason="BAD_NAME", name=target.name) from problem
+            raise refusal(problem) from problem
         except OSError as problem:
             if problem.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
-                raise InvalidRequest("the file name is not possible", reason="BAD_NAME", cause=problem) from problem
+                raise refusal(problem) from problem
             raise Unsupported(
                 "the area's folders must lie on one file system that knows hard links",
                 reason="NO_HARD_LINKS",
@@ -79,5 +79,15 @@ class PartialFile:
         return True
 
     def replace(self, target: Path) -> None:
-        """Gives the file its name, in place of whatever has it."""
-        self._path.replace(target)
+        """Gives the file its name, in place of whatever has it. Raises InvalidRequest (BAD_NAME), Busy (DISK_FULL)."""
+        try:
+            self._path.replace(target)
+        except (OSError, ValueError) as problem:
+            raise refusal(problem) from problem
+
+
+def refusal(problem: OSError | ValueError) -> InvalidRequest | Busy:
+    """What is told of a name that the file system does not take."""
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Busy("the file cannot be written", reason="DISK_FULL", cause=problem.strerror)
+    return InvalidRequest("the file name is not possible", reason="BAD_NAME", cause=problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from kit.errors import InvalidRequest, NotFound
 from orchestrator.clients.artifact_names import highest_counter, numbered, substitute, with_copy_number
 from orchestrator.clients.artifact_paths import PARTIAL, Areas, ArtifactRef
-from orchestrator.clients.artifact_uploads import PartialFile
+from orchestrator.clients.artifact_uploads import PartialFile, refusal
 from orchestrator.ports import StoredFile
 
 _CHUNK = 1024 * 1024
@@ -39,7 +40,7 @@ class LocalArtifacts:
     def find(self, ref: ArtifactRef) -> Path:
         """Path of an existing file. Raises InvalidRequest, NotFound (ARTIFACT_NOT_FOUND)."""
         path = self._areas.path(ref)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 false, not an error, for a name longer than any file's
             name = f"{ref.subfolder}/{ref.filename}".lstrip("/")
             raise NotFound("no such file", reason="ARTIFACT_NOT_FOUND", filename=name, type=ref.area)
         return path
@@ -84,13 +85,16 @@ class LocalArtifacts:
     def store(self, partial: PartialFile, wanted: ArtifactRef, overwrite: bool) -> ArtifactRef:
         """Gives an uploaded file its name: ComfyUI's rule, equal bytes keep the name that is there, others get `a (1)`.
 
-        Raises InvalidRequest (UNSAFE_PATH, NO_NAME).
+        Raises InvalidRequest (UNSAFE_PATH, NO_NAME, BAD_NAME, NAME_TAKEN).
         """
         target = self._areas.path(wanted)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise refusal(problem) from problem
         partial.settle()
         if overwrite:
-            if target.is_dir():
+            if os.path.isdir(target):  # noqa: PTH112 as in `find`
                 raise InvalidRequest("a folder has that name", reason="NAME_TAKEN", filename=wanted.filename)
             partial.replace(target)
             return wanted

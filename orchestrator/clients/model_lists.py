@@ -87,7 +87,7 @@ class ModelLists:
 
 
 def content_of(filename: str) -> str:
-    """"image", "video", "audio", "latent", "3d" or "" by the name's ending."""
+    """ "image", "video", "audio", "latent", "3d" or "" by the name's ending."""
     ending = "." + filename.rpartition(".")[2].lower()
     if ending in _ENDINGS:
         return _ENDINGS[ending]

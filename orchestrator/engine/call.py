@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from kit.errors import Internal, InvalidRequest
 from orchestrator.graph.declare import NodeImpl
+from orchestrator.graph.kinds import Link
 from orchestrator.graph.prompt import Literal, Node, Ref
 from orchestrator.graph.spec import HiddenInput, NodeOutput, NodeSpec
 from orchestrator.ports import Ctx
+
+ANY = "*"
+"""The type that everything fits."""
 
 Inputs = Mapping[str, tuple[object, ...]]
 """Values by input name: one for a literal or a plain link, several for a list."""
@@ -34,6 +38,22 @@ def gather(node: Node, impl: NodeImpl, values: Callable[[Ref], tuple[object, ...
         elif isinstance(value, Literal) and declared:
             gathered[name] = (value.value,)
     return gathered
+
+
+def refuse_values(node: Node, spec: NodeSpec) -> None:
+    """Validation lets a plain value pass where a link belongs, as ComfyUI does; no node could use it.
+
+    Raises InvalidRequest (NOT_A_LINK).
+    """
+    for item in spec.inputs:
+        value = (node.inputs or {}).get(item.name)
+        if not isinstance(item.kind, Link) or item.kind.wire_type == ANY or not isinstance(value, Literal):
+            continue
+        if item.required or value.value is not None:
+            raise InvalidRequest(
+                "this input takes a link to another node's output and no value", reason="NOT_A_LINK",
+                input=item.name, expected=item.kind.wire_type, node_type=spec.id,
+            )  # fmt: skip
 
 
 def calls(spec: NodeSpec, inputs: Inputs, ctx: Ctx) -> Iterator[dict[str, object]]:

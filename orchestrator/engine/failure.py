@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 
-from kit.errors import HeliographError
+from kit.errors import Busy, HeliographError
 from orchestrator.engine.events import Failed
 
+_TORCH_CPU = "can't allocate memory"
+_ASKED = re.compile(r"tried to allocate (\d+) bytes")
 _SHOWN_CHARACTERS = 2000
 _SHOWN_ITEMS = 100
 
@@ -23,24 +26,40 @@ def failed(
     debug: bool,
 ) -> Failed:
     """`executed`: nodes that had finished; `node_ids`: all of the prompt (ComfyUI's current_outputs)."""
+    kind = _type_name(error)
+    error = _no_memory(error) if out_of_memory(error) else error
     typed = error if isinstance(error, HeliographError) else None
     return Failed(
         node_id=node_id,
         node_type=node_type,
         executed=tuple(executed),
         exception_message=f"{error}\n",  # ComfyUI ends the message like this
-        exception_type=_type_name(error),
+        exception_type=kind,
         traceback=tuple(traceback.format_tb(error.__traceback__)) if debug else (),
         current_inputs={name: [_shown(value) for value in values[:_SHOWN_ITEMS]] for name, values in inputs.items()},
         current_outputs=tuple(node_ids),
-        reason=typed.reason if typed else "NO_MEMORY" if out_of_memory(error) else "",
+        reason=typed.reason if typed else "",
         facts=dict(typed.facts) if typed else {},
     )
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Python's, or a framework's own (torch.OutOfMemoryError), told by name: the engine knows no framework."""
+    """Python's, or a framework's own, told by name or text: the engine knows no framework.
+
+    (torch.OutOfMemoryError on a GPU; a RuntimeError of its allocator on the CPU.)
+    """
+    if isinstance(error, RuntimeError) and _TORCH_CPU in str(error):
+        return True
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _no_memory(error: BaseException) -> HeliographError:
+    asked = _ASKED.search(str(error))
+    facts = {"bytes": asked[1]} if asked else {}
+    busy = Busy(
+        "there is not enough memory for this: a smaller picture or batch needs less", reason="NO_MEMORY", **facts
+    )
+    return busy.with_traceback(error.__traceback__)
 
 
 def _type_name(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from kit.errors import Stopped, Unsupported
 from kit.telemetry import SPAN_NODE
 from orchestrator.engine import events
 from orchestrator.engine.cache import Entry, ResultCache
-from orchestrator.engine.call import Inputs, Result, gather, run_async, run_sync
+from orchestrator.engine.call import Inputs, Result, gather, refuse_values, run_async, run_sync
 from orchestrator.engine.cancel import Cancel
 from orchestrator.engine.failure import failed, out_of_memory
 from orchestrator.engine.keys import node_keys
@@ -226,6 +226,7 @@ class _Run:
         self._jobs[self._loop.create_task(self._call(job), name=f"node {node_id}")] = job
 
     async def _call(self, job: _Job) -> Result:
+        refuse_values(self._graph.nodes[job.node_id], job.impl.spec)
         ctx = self._ctx(job.node_id)
         if job.impl.is_async:
             with ctx.span(SPAN_NODE):

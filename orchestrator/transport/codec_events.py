@@ -84,9 +84,7 @@ def decode_body(message: pb.RunEvent) -> Body:
         case "preview":
             shown = message.preview
             image = PreviewImage(shown.media_type, shown.image)
-            return ev.Previewed(
-                shown.node_id, shown.display_node_id, shown.parent_node_id, shown.real_node_id, image
-            )
+            return ev.Previewed(shown.node_id, shown.display_node_id, shown.parent_node_id, shown.real_node_id, image)
         case "succeeded":
             return ev.Succeeded()
         case "failed":

@@ -25,9 +25,7 @@ def encode_offer(offer: LeaseOffer) -> pb.LeaseRunResponse:
             outputs_to_execute=run.outputs_to_execute,
             client_id=run.client_id,
         )
-    return pb.LeaseRunResponse(
-        lease=lease, unload_models=offer.free.unload_models, free_memory=offer.free.free_memory
-    )
+    return pb.LeaseRunResponse(lease=lease, unload_models=offer.free.unload_models, free_memory=offer.free.free_memory)
 
 
 def decode_offer(response: pb.LeaseRunResponse) -> LeaseOffer:

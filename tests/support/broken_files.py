@@ -97,7 +97,8 @@ LORA_OF_NOTHING = {
     "lora_unet_no_such_block.alpha": ("F16", ()),
 }
 LOHA = {
-    f"lora_unet_mid_block_attentions_0_proj_in.hada_{part}": ("F16", (4, 4)) for part in ("w1_a", "w1_b", "w2_a", "w2_b")
+    f"lora_unet_mid_block_attentions_0_proj_in.hada_{part}": ("F16", (4, 4))
+    for part in ("w1_a", "w1_b", "w2_a", "w2_b")
 }
 HALF_LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": ("F16", (4, 4))}
 

@@ -34,9 +34,7 @@ async def worker() -> None:
     async with grpc.aio.insecure_channel(settings.front_address, options=channel_options()) as channel:
         link = FrontLink(channel, uuid.uuid4().hex, heartbeat_s=settings.heartbeat_s)
         executor = Scripted(Path(journal) if journal else None)
-        await Worker(
-            link, executor, drain_s=settings.worker_drain_s, patience_s=settings.outcome_patience_s
-        ).work(stop)
+        await Worker(link, executor, drain_s=settings.worker_drain_s, patience_s=settings.outcome_patience_s).work(stop)
 
 
 if __name__ == "__main__":

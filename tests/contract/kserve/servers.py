@@ -110,6 +110,8 @@ def triton(folder: Path) -> Iterator[Triton]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for remains in Path("/dev/shm").glob(f"heliograph_triton_{ports[0]}_*"):  # of a server that was killed
+            remains.unlink(missing_ok=True)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from tests.contract.kserve import networks
-from tests.contract.kserve.calls import ENDLESS, rounds
+from tests.contract.kserve.calls import ENDLESS, begin, rounds
 from tests.contract.kserve.servers import ROOT, triton
 
 KIND = ["embedded", pytest.param("triton", marks=pytest.mark.stack)]
@@ -41,13 +40,12 @@ def _killable(kind: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[A
 def test_a_killed_server_is_unavailable_at_once(kind: str, tmp_path: Path) -> None:
     with _killable(kind, tmp_path) as (address, process), closing(triton_grpc.InferenceServerClient(address)) as client:
         client.load_model("slow")
-        answers: queue.Queue[InferenceServerException] = queue.Queue()
-        client.async_infer("slow", rounds(ENDLESS), lambda result, error: answers.put(error))
-        with pytest.raises(InferenceServerException, match="Deadline"):
-            client.infer("slow", rounds(1), client_timeout=0.5)  # it is busy
+        _, answers = begin(client, "slow", ENDLESS)
         process.kill()
         process.wait()
-        assert answers.get(timeout=5).status() == "StatusCode.UNAVAILABLE"
+        _, error = answers.get(timeout=5)
+        assert error is not None
+        assert error.status() == "StatusCode.UNAVAILABLE"
         with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
             client.infer("slow", rounds(1), client_timeout=5)
 
@@ -59,9 +57,7 @@ def test_a_killed_triton_leaves_no_computing_process(tmp_path: Path) -> None:
         closing(triton_grpc.InferenceServerClient(address)) as client,
     ):
         client.load_model("slow")
-        client.async_infer("slow", rounds(ENDLESS), lambda result, error: None)
-        with pytest.raises(InferenceServerException, match="Deadline"):
-            client.infer("slow", rounds(1), client_timeout=0.5)
+        begin(client, "slow", ENDLESS)
         children = _children(process.pid)
         assert children
         process.kill()

@@ -50,7 +50,11 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(own_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    extra = {"HELIOGRAPH_MAX_UPLOAD_MIB": "4"}
+    extra = {
+        "HELIOGRAPH_MAX_UPLOAD_MIB": "4",
+        "HELIOGRAPH_WORKER_MEMORY_MIB": "5000",
+        "HELIOGRAPH_MODEL_MEMORY_MIB": "5000",
+    }
     with running_stack(own_models, tmp_path_factory.mktemp("bad-input"), extra=extra) as running:
         yield running
 

@@ -123,7 +123,9 @@ def test_a_vae_is_no_checkpoint(asking: Asking, broken: Folder) -> None:
     prefix = "first_stage_model."
     vae = {name.removeprefix(prefix): entry for name, entry in good.items() if name.startswith(prefix)}
     broken_files.write_safetensors(broken.place("checkpoints", "vae.safetensors"), vae)
-    assert "no unet" in _refused(asking, graphs.text_to_image("vae.safetensors"), "vae.safetensors", "COMPONENT_MISSING")
+    assert "no unet" in _refused(
+        asking, graphs.text_to_image("vae.safetensors"), "vae.safetensors", "COMPONENT_MISSING"
+    )
 
 
 @pytest.mark.parametrize("ending", ["ckpt", "pt", "bin", "pth", "safetensors"])
@@ -181,9 +183,7 @@ def test_a_lora_file_of_noise(asking: Asking, broken: Folder) -> None:
     ],
     ids=["noise", "of-another-shape", "too-large"],
 )
-def test_a_broken_embedding(
-    asking: Asking, broken: Folder, tensors: broken_files.Shapes | None, reason: str
-) -> None:
+def test_a_broken_embedding(asking: Asking, broken: Folder, tensors: broken_files.Shapes | None, reason: str) -> None:
     path = broken.place("embeddings", "bad.safetensors")
     if tensors is None:
         path.write_bytes(b"\x11" + os.urandom(999))

@@ -26,6 +26,7 @@ from model_service.servables.spec import FileRef, LoraPatch, Prepared, ServableS
 from tests.unit.model_service.archs import tiny
 
 UNET = "sd15_unet"
+PLAIN = GraphOptions()
 SIDES = {"batch": 1, "height": 8, "width": 8, "tokens": 7}
 LORA_STEM = "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q"
 LORA_TARGET = "input_blocks.3.1.transformer_blocks.0.attn1.to_q.weight"
@@ -52,7 +53,7 @@ class Workplace:
         self.graphs = GraphStore(self.cache / "graphs")
 
     def sources(self) -> Sources:
-        return Sources(self.catalogue, self.graphs, self._trace, self.folders, threads=1)
+        return Sources(self.catalogue, self.graphs, self._traced, self.folders, threads=1)
 
     def preparation(self, sources: Sources | None = None) -> Preparation:
         host = EmbeddedHost(OrtEngine(), self.residency, Address("here:1", True))
@@ -93,10 +94,14 @@ class Workplace:
         with self.residency.lease(prepared.id) as network:
             return network.infer(feeds)
 
-    def _trace(self, path: Path, arch_id: str, options: GraphOptions) -> None:
+    def _traced(self, path: Path, arch_id: str, options: GraphOptions) -> None:
         self.traced.append(arch_id)
+        self.provide(arch_id, options)
+
+    def provide(self, arch_id: str, options: GraphOptions = PLAIN) -> None:
+        """Put the small network's graph where traced ones are kept."""
         key = graph_key(arch(arch_id), tiny.CONFIGS[arch_id], options)
-        (self.cache / "graphs").mkdir(exist_ok=True)
+        (self.cache / "graphs").mkdir(parents=True, exist_ok=True)
         (self.cache / "graphs" / f"{key}.onnx.zst").write_bytes(compress(tiny.graph(arch_id, options.portable)))
 
 
