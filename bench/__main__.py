@@ -10,6 +10,7 @@ from bench.report import show
 BENCHES = {
     "engine": "The exact engine against torch eager",
     "prepare": "From a file to a servable",
+    "first_picture": "From submission to the first picture of a cold checkpoint",
     "overhead": "One step through a server over the bare engine call",
     "latency": "From submit to the first node",
     "startup": "From `heliograph up` to the first answer",

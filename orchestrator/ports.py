@@ -25,7 +25,7 @@ class ComponentInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model file: its identity and what it holds ("checkpoint", "unet", "text_encoder", "vae", "lora", "embedding")."""
+    """A model file: its identity and what it holds ("checkpoint", "unet", "text_encoder", "vae", "lora" ...)."""
 
     file: FileRef
     kind: str

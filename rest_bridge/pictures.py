@@ -59,7 +59,11 @@ class Darkroom:
                     limit=self._max_pixels,
                 )
             image.load()
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        except Image.DecompressionBombError as problem:  # Pillow's own limit, far beyond ours
+            raise InvalidRequest(
+                "the picture has more pixels than this server decodes", reason="IMAGE_TOO_LARGE", limit=self._max_pixels
+            ) from problem
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as problem:
             raise InvalidRequest("the file is not a picture that can be read", reason="NOT_AN_IMAGE") from problem
         return image
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import time
 import uuid
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import grpc
 import pytest
+from heliograph.artifact.v1 import artifact_service_pb2 as apb
+from heliograph.artifact.v1 import artifact_service_pb2_grpc as arpc
 from heliograph.graph.v1 import run_service_pb2 as pb
 from heliograph.graph.v1 import run_service_pb2_grpc
 
@@ -60,18 +64,16 @@ def test_an_upload_that_breaks_off(asking: Asking, stack: Stack) -> None:
 
 def test_a_grpc_upload_that_breaks_off(asking: Asking, stack: Stack) -> None:
     """The half file is gone once the service noticed; the folder is watched, not the clock."""
-    from heliograph.artifact.v1 import artifact_service_pb2 as apb
-    from heliograph.artifact.v1 import artifact_service_pb2_grpc as arpc
 
     class Breaking(Exception):
         pass
 
-    def parts():  # type: ignore[no-untyped-def]
+    def parts() -> Iterator[apb.UploadArtifactRequest]:
         ref = apb.ArtifactRef(type="input", filename="broken-off.bin")
         yield apb.UploadArtifactRequest(header=apb.UploadHeader(ref=ref))
         yield apb.UploadArtifactRequest(chunk=bytes(1 << 20))
         while not unfinished_files(stack):
-            pass
+            time.sleep(0.01)
         raise Breaking
 
     with grpc.insecure_channel(stack.front) as channel, pytest.raises(grpc.RpcError):

@@ -1,4 +1,4 @@
-"""Model files that are damaged, foreign or hostile: the run says what is wrong with which file, and nothing else suffers."""
+"""Model files that are damaged, foreign or hostile: the run says what is wrong with which, and nothing else suffers."""
 
 from __future__ import annotations
 

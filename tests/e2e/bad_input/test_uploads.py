@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -184,7 +183,7 @@ def test_no_picture_is_saved_outside(asking: Asking, stack: Stack, prefix: str) 
         for place in entry["outputs"]["2"]["images"]:
             path = stack.data / "output" / place["subfolder"] / place["filename"]
             assert (stack.data / "output").resolve() in path.resolve().parents
-    assert not [path for path in stack.data.parent.glob("*escape*")]
+    assert not list(stack.data.parent.glob("*escape*"))
 
 
 def test_a_name_that_no_file_can_have(asking: Asking) -> None:
@@ -210,5 +209,5 @@ def test_a_picture_that_changes_is_read_again(asking: Asking, stack: Stack) -> N
         (picture,) = asking.pictures(asking.succeed(graphs.loaded("changing.png")))
         shown.append(Image.open(io.BytesIO(picture)).getpixel((0, 0)))
     assert shown == [(255, 0, 0), (0, 0, 255)]
-    os.unlink(path)
+    path.unlink()
     assert asking.prompt(graphs.loaded("changing.png")).status_code == 400
