@@ -8,6 +8,11 @@ import struct
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from kit.errors import InvalidModel
+from model_service.weights.reader import read_header
+
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -82,3 +87,12 @@ def legacy(path: Path, body: bytes, storages: dict[str, bytes], counts: dict[str
         out.write(struct.pack("<q", counts[key]) + storages[key])
     path.write_bytes(out.getvalue())
     return path
+
+
+def refused(path, reason=None):
+    with pytest.raises(InvalidModel) as caught:
+        read_header(path)
+    assert caught.value.facts["file"] == path.name
+    if reason is not None:
+        assert caught.value.reason == reason
+    return caught.value
