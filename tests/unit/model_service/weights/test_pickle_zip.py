@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kit.errors import HeliographError, InvalidModel, Unsupported
+from kit.errors import HeliographError, Unsupported
 from model_service.weights.reader import read_header
-from tests.unit.model_service.weights.pickles import refused, (
+from tests.unit.model_service.weights.pickles import (
     model,
+    refused,
     tensor,
     zipped,
 )
