@@ -106,6 +106,8 @@ class Leasing:
                 if not worker.done():
                     worker.set_exception(problem)
             elif _resolve(worker, run):
+                # It may run from here on, before its report arrives: a run that kills its worker at once must count.
+                lease.began = True
                 self._granted(active)
             else:  # the worker hung up meanwhile
                 self._return_unbegun(run)
@@ -123,6 +125,7 @@ class Leasing:
         """Takes back a lease that its worker never learned of."""
         active = self._board.active.get(run.run_id)
         if active is not None and active.lease is not None and active.lease.lease_id == run.lease_id:
+            active.lease.began = False
             self._lose(active, counts=False)
 
     def attach(self, run_id: str, lease_id: str) -> Lease:

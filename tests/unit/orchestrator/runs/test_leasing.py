@@ -71,12 +71,13 @@ async def test_a_silent_holder_loses_the_lease(tmp_path: Path) -> None:
         assert (await leased(runs, "other")).attempts == 2
 
 
-async def test_a_lease_that_is_never_claimed_is_no_attempt(tmp_path: Path) -> None:
+async def test_a_run_that_kills_workers_before_they_report_is_not_tried_for_ever(tmp_path: Path) -> None:
     async with open_runs(tmp_path, attach_s=0.05) as runs:
         await runs.submit(record("r"))
         await leased(runs)
         again = await leased(runs, "other")
-        assert (again.attempts, again.losses) == (1, 0)
+        assert (again.attempts, again.losses) == (2, 1)
+        assert (await settled(runs, "r")).state is RunState.FAILED
 
 
 async def test_a_worker_that_hangs_up_while_waiting_gets_nothing(tmp_path: Path) -> None:
