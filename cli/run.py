@@ -19,7 +19,7 @@ from heliograph.graph.v1 import run_service_pb2_grpc as runs_grpc
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from kit.errors import InvalidPrompt, InvalidRequest
+from kit.errors import InvalidPrompt, InvalidRequest, Unready
 from kit.serve import channel_options
 from kit.status import from_rpc_error
 
@@ -48,6 +48,8 @@ def run_workflow(path: Path, changes: list[str], out: Path, *, server: str, time
             if isinstance(typed, InvalidPrompt) and typed.body:
                 _print_problems(console, typed.body)
                 return 1
+            if isinstance(typed, Unready):
+                raise Unready("no Heliograph answers there: start it with `heliograph up`", server=server) from error
             raise typed from error
     return 0 if state == event.RUN_STATE_SUCCEEDED else 130 if state == event.RUN_STATE_INTERRUPTED else 1
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli.run import apply_changes, read_prompt
-from kit.errors import InvalidRequest
+from cli.run import apply_changes, read_prompt, run_workflow
+from kit.errors import InvalidRequest, Unready
 
 PROMPT = {"3": {"class_type": "KSampler", "inputs": {"seed": 1, "cfg": 5.0, "text": "a"}}}
 
@@ -40,3 +40,9 @@ def test_what_is_no_prompt_says_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InvalidRequest):
         read_prompt(tmp_path / "a.json")
+
+
+def test_where_nothing_answers_the_error_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(PROMPT))
+    with pytest.raises(Unready, match="heliograph up"):
+        run_workflow(tmp_path / "a.json", [], tmp_path, server="127.0.0.1:9", timeout_s=5)

@@ -368,24 +368,6 @@ def test_the_pickle_is_bounded_before_it_is_read(tmp_path):
         tracemalloc.stop()
 
 
-# The old container --------------------
-
-
-def test_legacy_files_that_lie(tmp_path):
-    path = tmp_path / "old.pt"
-    body = model(w=tensor())
-    legacy(path, body, {"0": bytes(16)}, {"0": 4})
-    assert list(read_header(path).tensors) == ["w"]
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        refused(path)
-    refused(legacy(path, body, {"0": bytes(16)}, {"0": 5}))
-    refused(legacy(path, body, {"0": bytes(16)}, {"0": -1}))
-    refused(legacy(path, body, {}, {}))
-    refused(legacy(path, body, {"0": bytes(16), "1": bytes(4)}, {"0": 4, "1": 1}))
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
 @given(
     body=st.lists(

@@ -1,4 +1,4 @@
-"""The zip container of torch files: records that lie are refused, and no damage reaches outside the file."""
+"""The containers of torch files: records that lie are refused, and no damage reaches outside the file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kit.errors import HeliographError, Unsupported
 from model_service.weights.reader import read_header
 from tests.unit.model_service.weights.pickles import (
+    legacy,
     model,
     refused,
     tensor,
@@ -150,3 +151,21 @@ def test_flipped_bits_never_crash_nor_reach_outside(honest, position, bit):
         return
     for stored in header.tensors.values():
         assert stored.offset >= 0 and stored.offset + stored.nbytes <= len(whole)
+
+
+# The old container --------------------
+
+
+def test_legacy_files_that_lie(tmp_path):
+    path = tmp_path / "old.pt"
+    body = model(w=tensor())
+    legacy(path, body, {"0": bytes(16)}, {"0": 4})
+    assert list(read_header(path).tensors) == ["w"]
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        refused(path)
+    refused(legacy(path, body, {"0": bytes(16)}, {"0": 5}))
+    refused(legacy(path, body, {"0": bytes(16)}, {"0": -1}))
+    refused(legacy(path, body, {}, {}))
+    refused(legacy(path, body, {"0": bytes(16), "1": bytes(4)}, {"0": 4, "1": 1}))
