@@ -1,7 +1,8 @@
 """Become another command that ends with its parent: `python tether.py PARENT_PID COMMAND...`.
 
-Run by path in a bare interpreter, so it imports nothing of ours. Asking the kernel from here instead of from a `preexec_fn`
-keeps the supervisor from forking: a fork of a process in which gRPC has threads can crash before the command starts.
+Run by path in a bare interpreter, so it imports nothing of ours. Asking the kernel from here instead of from a
+`preexec_fn` keeps the supervisor from forking: a fork of a process in which gRPC has threads can crash before the
+command starts.
 """
 
 from __future__ import annotations
