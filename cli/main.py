@@ -38,15 +38,21 @@ def up(
 @app.command()
 def run(
     workflow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="workflow in API format, or a PNG")],
+    prompt: Annotated[str | None, typer.Option(help="text of the prompt, wherever the workflow has it")] = None,
+    negative: Annotated[str | None, typer.Option(help="text of the negative prompt")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="NODE.INPUT=VALUE, repeatable")] = None,
+    upload: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="a file that the workflow loads, repeatable")
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder for the files")] = Path("pictures"),
     server: Server = "127.0.0.1:8189",
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds until the run is cancelled")] = 3600.0,
 ) -> None:
     """Run a workflow, show its progress, download what it makes. Ctrl-C cancels the run."""
-    from cli.run import run_workflow
+    from cli.run import Changes, run_workflow
 
-    raise typer.Exit(run_workflow(workflow, set_ or [], out, server=server, timeout_s=timeout_s))
+    changes = Changes(set_ or [], prompt, negative, upload or [])
+    raise typer.Exit(run_workflow(workflow, changes, out, server=server, timeout_s=timeout_s))
 
 
 @app.command()

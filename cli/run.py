@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,30 +19,45 @@ from heliograph.graph.v1 import run_service_pb2_grpc as runs_grpc
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cli.prompt_text import with_text
+from cli.show import show_pictures
 from kit.errors import InvalidPrompt, InvalidRequest, Unready
 from kit.serve import channel_options
 from kit.status import from_rpc_error
 
 CALL_DEADLINE_S = 30.0
 DOWNLOAD_DEADLINE_S = 600.0
+UPLOAD_CHUNK_BYTES = 1 << 20
 
 
-def run_workflow(path: Path, changes: list[str], out: Path, *, server: str, timeout_s: float) -> int:
+@dataclass(frozen=True)
+class Changes:
+    """What is to be different from the workflow: `sets` are NODE.INPUT=VALUE; `uploads` are files its loaders name."""
+
+    sets: Sequence[str] = ()
+    positive: str | None = None
+    negative: str | None = None
+    uploads: Sequence[Path] = ()
+
+
+def run_workflow(path: Path, changes: Changes, out: Path, *, server: str, timeout_s: float) -> int:
     """Run one workflow to its end. Returns 0 when it succeeded, 1 when it failed, 130 when it was stopped."""
-    prompt = apply_changes(read_prompt(path), changes)
+    prompt = changed_prompt(read_prompt(path), changes)
     console = Console(stderr=True)
     with grpc.insecure_channel(server, options=channel_options()) as channel:
-        run_service = runs_grpc.RunServiceStub(channel)
+        run_service, store = runs_grpc.RunServiceStub(channel), artifact_grpc.ArtifactServiceStub(channel)
         try:
-            receipt = _submit(run_service, prompt, path.name)
-            _warn_of_left_out(console, receipt.node_errors_json)
-            state = _follow(run_service, receipt.run_id, prompt, console, timeout_s)
-            outputs = json.loads(
-                run_service.GetRun(runs.GetRunRequest(run_id=receipt.run_id), timeout=CALL_DEADLINE_S).run.outputs_json
-                or b"{}"
-            )
-            for saved in _download(artifact_grpc.ArtifactServiceStub(channel), outputs, out):
-                print(saved)
+            for file in changes.uploads:
+                prompt = _renamed(prompt, file.name, _upload(store, file))
+            with _Interrupts(run_service, console) as interrupts:
+                receipt = _submit(run_service, prompt, path.name)
+                interrupts.watch(receipt.run_id)
+                _warn_of_left_out(console, receipt.node_errors_json)
+                state = _follow(run_service, receipt.run_id, prompt, console, timeout_s)
+            saved = []
+            for file in _download(store, _outputs(run_service, receipt.run_id), out):
+                print(file, flush=True)
+                saved.append(file)
         except grpc.RpcError as error:
             typed = from_rpc_error(error)
             if isinstance(typed, InvalidPrompt) and typed.body:
@@ -51,6 +66,7 @@ def run_workflow(path: Path, changes: list[str], out: Path, *, server: str, time
             if isinstance(typed, Unready):
                 raise Unready("no Heliograph answers there: start it with `heliograph up`", server=server) from error
             raise typed from error
+    show_pictures(saved, console)
     return 0 if state == event.RUN_STATE_SUCCEEDED else 130 if state == event.RUN_STATE_INTERRUPTED else 1
 
 
@@ -73,7 +89,15 @@ def read_prompt(path: Path) -> dict[str, Any]:
     return prompt
 
 
-def apply_changes(prompt: dict[str, Any], changes: list[str]) -> dict[str, Any]:
+def changed_prompt(prompt: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    """`prompt` with all changes; what `--set` says wins. Raises InvalidRequest for a change that fits nothing."""
+    for role, text in (("positive", changes.positive), ("negative", changes.negative)):
+        if text is not None:
+            prompt = with_text(prompt, role, text)
+    return apply_changes(prompt, changes.sets)
+
+
+def apply_changes(prompt: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """`prompt` with every NODE.INPUT=VALUE set; VALUE is JSON where it parses, else text."""
     changed: dict[str, Any] = json.loads(json.dumps(prompt))
     for change in changes:
@@ -105,26 +129,57 @@ def _submit(run_service: Any, prompt: dict[str, Any], name: str) -> runs.SubmitR
     return response
 
 
-@contextmanager
-def _cancel_on_interrupt(run_service: Any, run_id: str, console: Console) -> Iterator[None]:
-    """Ctrl-C cancels this run only; a second one gives up waiting for it."""
+class _Interrupts:
+    """Ctrl-C cancels this run only, from before it is submitted until its end; a second one gives up waiting for it."""
 
-    def cancel(_signal: int, _frame: object) -> None:
-        console.print("cancelling; press Ctrl-C again to stop waiting")
+    def __init__(self, run_service: Any, console: Console) -> None:
+        self._run_service = run_service
+        self._console = console
+        self._run_id: str | None = None
+        self._asked = False
+
+    def __enter__(self) -> _Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def watch(self, run_id: str) -> None:
+        """The run is accepted; if Ctrl-C came while it was being submitted, it is cancelled now."""
+        self._run_id = run_id
+        if self._asked:
+            self._cancel(run_id)
+
+    def _on_interrupt(self, _signal: int, _frame: object) -> None:
+        self._console.print("cancelling; press Ctrl-C again to stop waiting")
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        run_service.CancelRun(runs.CancelRunRequest(run_ids=[run_id], include_pending=True), timeout=CALL_DEADLINE_S)
+        self._asked = True
+        if self._run_id is not None:
+            self._cancel(self._run_id)
 
-    before = signal.signal(signal.SIGINT, cancel)
+    def _cancel(self, run_id: str) -> None:
+        self._run_service.CancelRun(
+            runs.CancelRunRequest(run_ids=[run_id], include_pending=True), timeout=CALL_DEADLINE_S
+        )
+
+
+def _outputs(run_service: Any, run_id: str) -> dict[str, Any]:
+    """What the run made, also if it failed in the middle; nothing if it was cancelled before it began."""
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        found = run_service.GetRun(runs.GetRunRequest(run_id=run_id), timeout=CALL_DEADLINE_S).run
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return {}
+        raise
+    outputs: dict[str, Any] = json.loads(found.outputs_json or b"{}")
+    return outputs
 
 
 def _follow(run_service: Any, run_id: str, prompt: dict[str, Any], console: Console, timeout_s: float) -> int:
     """Show events until the run has ended; returns its state."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
-    with _cancel_on_interrupt(run_service, run_id, console), Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console) as bars:
         nodes = bars.add_task("nodes", total=len(prompt), count=f"0/{len(prompt)}")
         steps = bars.add_task("waiting", total=None, count="")
         try:
@@ -194,6 +249,27 @@ def _download_one(store: Any, item: dict[str, str], out: Path) -> Path:
             file.write(answer.chunk)
     part.replace(target)
     return target
+
+
+def _upload(store: Any, file: Path) -> str:
+    """Put a file into the server's input folder; returns the name it has there: another one where its own is taken."""
+
+    def parts() -> Iterator[artifact.UploadArtifactRequest]:
+        reference = artifact.ArtifactRef(type="input", filename=file.name)
+        yield artifact.UploadArtifactRequest(header=artifact.UploadHeader(ref=reference))
+        with file.open("rb") as content:
+            while chunk := content.read(UPLOAD_CHUNK_BYTES):
+                yield artifact.UploadArtifactRequest(chunk=chunk)
+
+    return str(store.UploadArtifact(parts(), timeout=DOWNLOAD_DEADLINE_S).ref.filename)
+
+
+def _renamed(prompt: dict[str, Any], name: str, stored: str) -> dict[str, Any]:
+    """`prompt` with every input that names the uploaded file naming what it is called on the server."""
+    return {
+        key: {**node, "inputs": {k: stored if v == name else v for k, v in node.get("inputs", {}).items()}}
+        for key, node in prompt.items()
+    }
 
 
 def _warn_of_left_out(console: Console, node_errors_json: bytes) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli.run import apply_changes, read_prompt, run_workflow
+from cli.run import Changes, apply_changes, changed_prompt, read_prompt, run_workflow
 from kit.errors import InvalidRequest, Unready
 
 PROMPT = {"3": {"class_type": "KSampler", "inputs": {"seed": 1, "cfg": 5.0, "text": "a"}}}
@@ -45,4 +45,13 @@ def test_what_is_no_prompt_says_so(tmp_path: Path, content: str) -> None:
 def test_where_nothing_answers_the_error_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(PROMPT))
     with pytest.raises(Unready, match="heliograph up"):
-        run_workflow(tmp_path / "a.json", [], tmp_path, server="127.0.0.1:9", timeout_s=5)
+        run_workflow(tmp_path / "a.json", Changes(), tmp_path, server="127.0.0.1:9", timeout_s=5)
+
+
+def test_set_wins_over_the_prompt_text() -> None:
+    graph = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a"}},
+        "2": {"class_type": "KSampler", "inputs": {"positive": ["1", 0], "seed": 1}},
+    }
+    changed = changed_prompt(graph, Changes(["1.text=set", "2.seed=4"], positive="given"))
+    assert changed["1"]["inputs"]["text"] == "set" and changed["2"]["inputs"]["seed"] == 4
