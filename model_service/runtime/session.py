@@ -108,6 +108,8 @@ def session_options(recipe: SessionRecipe) -> ort.SessionOptions:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.enable_mem_pattern = False  # a plan for every input shape keeps a block for each of them
     options.add_session_config_entry("session.disable_prepacking", "1")
+    # Threads that spin after a call take the cores from whoever is to receive its answer.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", recipe.weights_folder)
     options.log_severity_level = 3
     return options
