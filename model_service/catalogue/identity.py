@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -18,12 +17,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blake3 import blake3
-
-from kit.errors import InvalidModel, NotFound, Unready
+from kit.errors import NotFound, Unready
+from model_service.catalogue.hashing import content_digest
 
 BUSY_TIMEOUT_S = 30.0
-READ_BYTES = 4 << 20
 # A file written this short ago may change once more without its time moving on: its digest is not kept.
 SETTLED_NS = 50_000_000
 
@@ -107,7 +104,7 @@ class Identities:
             with self._alone(stamp):
                 value = self._recall(stamp)
                 if value is None:
-                    value = _hash(path)
+                    value = content_digest(path)
                     if stamp_of(path) != stamp:
                         raise Unready(
                             "the model file is being written",
@@ -168,19 +165,3 @@ class Identities:
         except sqlite3.Error as error:
             # The digest is right all the same; a full disk costs only the next process another reading.
             _log.warning("a digest could not be kept in %s: %s", self._database, error)
-
-
-def _hash(path: Path) -> str:
-    # Read, not mapped: a file that is cut short meanwhile must not kill the process.
-    hasher = blake3(max_threads=max(1, os.cpu_count() or 1))
-    buffer = bytearray(READ_BYTES)
-    view = memoryview(buffer)
-    try:
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                hasher.update(view[:count])
-    except OSError as error:
-        raise InvalidModel(
-            "the model file cannot be read", reason="WEIGHTS_UNREADABLE", file=path.name, cause=error.strerror
-        ) from None
-    return str(hasher.hexdigest())

@@ -17,6 +17,7 @@ from heliograph.model.v1 import model_service_pb2_grpc as pb_grpc
 from kit import errors
 from kit.intercept import SyncErrors
 from kit.serve import channel_options
+from orchestrator.clients import kserve
 from orchestrator.clients.kserve import Call, KServeClient
 from orchestrator.clients.models import GrpcModels, ModelClientOptions
 from orchestrator.values.models import FileRef, Lora, NetworkRef
@@ -152,6 +153,31 @@ def test_cancel_ends_the_call_and_drops_the_region_the_server_may_still_write(do
     servicer.hold = None
     assert np.array_equal(one.infer(Call("double", {"x": X}, ("out",)), nothing)["out"], X * 2)
     one.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_call_slower_than_the_last_one_can_still_be_cancelled(
+    doubler: tuple[Doubler, int], monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    monkeypatch.setattr(kserve, "_QUICK_DEADLINE_S", 0.1)
+    servicer, port = doubler
+    before = regions()
+    one = client(port, shared)
+    for _ in range(3):
+        one.infer(Call("double", {"x": X}, ("out",)), nothing)
+    servicer.hold = threading.Event()
+
+    def cancelled() -> None:
+        raise errors.Stopped("the user stopped it")
+
+    with pytest.raises(errors.Stopped, match="user"):
+        one.infer(Call("double", {"x": X}, ("out",)), cancelled)
+    assert servicer.calls == 5  # the last was asked twice
+    servicer.hold.set()
+    servicer.hold = None
+    assert np.array_equal(one.infer(Call("double", {"x": X}, ("out",)), nothing)["out"], X * 2)
+    one.close()
+    assert regions() == before
 
 
 def test_tensors_too_large_for_a_message_say_what_to_do(doubler: tuple[Doubler, int]) -> None:

@@ -21,8 +21,8 @@ from model_service.catalogue.identity import Identities
 def counted(monkeypatch):
     """Count how often content is really read."""
     calls = []
-    real = identity._hash
-    monkeypatch.setattr(identity, "_hash", lambda path: calls.append(path) or real(path))
+    real = identity.content_digest
+    monkeypatch.setattr(identity, "content_digest", lambda path: calls.append(path) or real(path))
     return calls
 
 
@@ -89,18 +89,18 @@ def test_a_file_written_just_now_is_not_trusted_by_its_time(identities, tmp_path
 
 def test_a_file_that_grows_meanwhile_is_not_ready(identities, tmp_path, monkeypatch):
     path = put(tmp_path / "a", b"one")
-    real = identity._hash
+    real = identity.content_digest
 
     def growing(file):
         value = real(file)
         file.write_bytes(b"one and more")
         return value
 
-    monkeypatch.setattr(identity, "_hash", growing)
+    monkeypatch.setattr(identity, "content_digest", growing)
     with pytest.raises(Unready) as caught:
         identities.digest(path)
     assert caught.value.reason == "WEIGHTS_CHANGING"
-    monkeypatch.setattr(identity, "_hash", real)
+    monkeypatch.setattr(identity, "content_digest", real)
     assert identities.digest(path) == blake3(b"one and more").hexdigest()
 
 
@@ -111,14 +111,14 @@ def test_absent_files(identities, tmp_path):
 
 def test_many_threads_read_once(identities, tmp_path, monkeypatch):
     path = put(tmp_path / "a", b"one")
-    calls, real, started = [], identity._hash, threading.Event()
+    calls, real, started = [], identity.content_digest, threading.Event()
 
     def slow(file):
         calls.append(file)
         started.wait(10)
         return real(file)
 
-    monkeypatch.setattr(identity, "_hash", slow)
+    monkeypatch.setattr(identity, "content_digest", slow)
     found = []
     threads = [threading.Thread(target=lambda: found.append(identities.digest(path))) for _ in range(8)]
     for thread in threads:
@@ -131,15 +131,15 @@ def test_many_threads_read_once(identities, tmp_path, monkeypatch):
 
 def test_a_failure_reaches_everybody_and_is_not_kept(identities, tmp_path, monkeypatch):
     path = put(tmp_path / "a", b"one")
-    real = identity._hash
+    real = identity.content_digest
 
     def failing(file):
         raise OSError("disk")
 
-    monkeypatch.setattr(identity, "_hash", failing)
+    monkeypatch.setattr(identity, "content_digest", failing)
     with pytest.raises(OSError, match="disk"):
         identities.digest(path)
-    monkeypatch.setattr(identity, "_hash", real)
+    monkeypatch.setattr(identity, "content_digest", real)
     assert identities.digest(path) == blake3(b"one").hexdigest()
 
 
@@ -147,12 +147,12 @@ PROCESS = """
 import sys
 from pathlib import Path
 from model_service.catalogue import identity
-real = identity._hash
+real = identity.content_digest
 def counting(path):
     with open(sys.argv[3], "a") as file:
         file.write("x")
     return real(path)
-identity._hash = counting
+identity.content_digest = counting
 print(identity.Identities(Path(sys.argv[1])).digest(Path(sys.argv[2])))
 """
 
