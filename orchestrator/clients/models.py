@@ -29,6 +29,8 @@ from orchestrator.values.models import FileRef, NetworkRef
 
 _T = TypeVar("_T")
 _WATCH_S = 0.05
+# Prepared networks that are known without asking; a workflow uses a handful, every LoRA strength is one more.
+_REMEMBERED = 1024
 
 
 def _never() -> None:
@@ -77,6 +79,11 @@ class _Connections:
         with self.lock:
             self.servables[network] = servable
             self.networks[servable.id] = network
+            # The oldest goes; it is prepared again when it is asked for.
+            while len(self.servables) > _REMEMBERED:
+                del self.servables[next(iter(self.servables))]
+            while len(self.networks) > _REMEMBERED:
+                del self.networks[next(iter(self.networks))]
 
     def forget(self, network: NetworkRef) -> None:
         with self.lock:

@@ -18,6 +18,7 @@ from kit import errors
 from kit.intercept import SyncErrors
 from kit.serve import channel_options
 from orchestrator.clients import kserve
+from orchestrator.clients import models as model_client
 from orchestrator.clients.kserve import Call, KServeClient
 from orchestrator.clients.models import GrpcModels, ModelClientOptions
 from orchestrator.values.models import FileRef, Lora, NetworkRef
@@ -290,6 +291,18 @@ def test_a_model_that_left_memory_is_prepared_again(
     doubler[0].models.clear()
     assert np.array_equal(models.infer(servable, {"x": X})["out"], X * 2)
     assert len(service[0].prepared) == 2
+
+
+def test_what_is_remembered_is_bounded(
+    make: Callable[..., GrpcModels], service: tuple[Service, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_client, "_REMEMBERED", 2)
+    models = make()
+    lora = FileRef("loras", "l.safetensors", "e" * 64)
+    strengths = [NETWORK.patched(Lora(lora, strength)) for strength in (0.1, 0.2, 0.3)]
+    for network in (*strengths, strengths[2], strengths[0]):
+        models.prepare(network)
+    assert len(service[0].prepared) == 4  # the last one was forgotten
 
 
 def test_a_server_that_died_mid_call_does_not_fail_the_run(
