@@ -20,7 +20,7 @@ from orchestrator.clients.models import GrpcModels, ModelClientOptions
 from orchestrator.values.models import NetworkRef
 from tests.support.stack import REPO
 
-ROUNDS = 150
+ROUNDS, BLOCK = 12, 25
 SIDE = 16
 TOKENS = 131
 WAYS = (("embedded", "auto"), ("embedded", "off"), ("triton", "auto"), ("triton", "off"))
@@ -41,9 +41,11 @@ def measure() -> list[Row]:
             if serving == "triton" and not (REPO / ".venv-triton").is_dir():
                 continue
             with _through(models, serving, memory) as call:
-                seconds = interleaved(ROUNDS, bare=lambda: bare(inputs), served=lambda call=call: call(inputs))
+                seconds = interleaved(
+                    ROUNDS, block=BLOCK, bare=lambda: bare(inputs), served=lambda call=call: call(inputs)
+                )
             base, served = (median(seconds[name]) * 1e3 for name in ("bare", "served"))
-            note = f"+{served - base:.2f} ms; median of {ROUNDS}, interleaved; baseline: the bare call"
+            note = f"+{served - base:.2f} ms; median of {ROUNDS * BLOCK}, in turns of {BLOCK}; baseline: the bare call"
             rows.append(Row(f"a step, {serving}, {NAMES[memory]}", served, base, "ms", note))
     return rows
 

@@ -27,16 +27,23 @@ class Row:
         return self.value / self.baseline if self.baseline else float("nan")
 
 
-def interleaved(rounds: int, **subjects: Callable[[], object]) -> dict[str, list[float]]:
-    """Seconds of every subject, called in turn `rounds` times after one warm-up, so that noise hits all alike."""
+def interleaved(rounds: int, *, block: int = 1, **subjects: Callable[[], object]) -> dict[str, list[float]]:
+    """Seconds of every subject, called in turn `rounds` times after a warm-up, so that noise hits all alike.
+
+    With `block`, each turn is so many calls, after two that do not count: for calls of milliseconds, which threads that
+    still spin from the other subject's call would disturb.
+    """
     for subject in subjects.values():
         subject()
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, subject in subjects.items():
-            begun = time.perf_counter()
-            subject()
-            seconds[name].append(time.perf_counter() - begun)
+            for _ in range(2 if block > 1 else 0):
+                subject()
+            for _ in range(block):
+                begun = time.perf_counter()
+                subject()
+                seconds[name].append(time.perf_counter() - begun)
     return seconds
 
 
