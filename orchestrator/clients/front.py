@@ -17,10 +17,11 @@ from kit.status import from_rpc_error
 from orchestrator.runs.events import Body, is_preview, latest_key
 from orchestrator.runs.records import LeaseOffer, Outcome, RunRecord
 from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat
-from orchestrator.transport.codec_workers import decode_directive, decode_offer, encode_report
+from orchestrator.transport.codec_workers import decode_directive, decode_offer, encode_reports
 
 _LOG = logging.getLogger("heliograph.worker")
 _CALL_SLACK_S = 5.0
+_BURST = 32  # events in one message, at most: previews are pictures, and a message has a limit
 
 
 class FrontLink:
@@ -141,22 +142,32 @@ class RunReport:
             call.cancel()
 
     async def _outgoing(self) -> AsyncIterator[pb.ReportRunRequest]:
-        yield encode_report(Attach(self._run.run_id, self._run.lease_id))
+        yield encode_reports((), Attach(self._run.run_id, self._run.lease_id))
         while True:
-            while self._unsent:
-                happened = self._unsent.popleft()
-                if not is_preview(happened.body):
-                    self._remember(happened)
-                yield encode_report(happened)
+            # Events come in bursts, and a message costs more than what is in it.
+            while len(burst := self._next_burst()) == _BURST:
+                yield encode_reports(burst)
             if self._outcome is not None:
-                yield encode_report(self._outcome)
+                yield encode_reports(burst, self._outcome)
                 return
+            if burst:
+                yield encode_reports(burst)
+                continue
             self._more.clear()
             try:
                 async with asyncio.timeout(self._heartbeat_s):
                     await self._more.wait()
             except TimeoutError:
-                yield encode_report(Heartbeat())
+                yield encode_reports((), Heartbeat())
+
+    def _next_burst(self) -> list[Happened]:
+        burst: list[Happened] = []
+        while self._unsent and len(burst) < _BURST:
+            happened = self._unsent.popleft()
+            if not is_preview(happened.body):
+                self._remember(happened)
+            burst.append(happened)
+        return burst
 
     def _remember(self, happened: Happened) -> None:
         self._sent.append(happened)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heliograph.graph.v1 import event_pb2
+from collections.abc import Iterator, Sequence
+
 from heliograph.graph.v1 import worker_service_pb2 as pb
 
 from kit.errors import InvalidRequest
@@ -53,39 +54,42 @@ def decode_offer(response: pb.LeaseRunResponse) -> LeaseOffer:
     return LeaseOffer(run, free)
 
 
-def encode_report(report: Report) -> pb.ReportRunRequest:
-    """What a worker says."""
-    match report:
+def encode_reports(
+    happened: Sequence[Happened], last: Attach | Heartbeat | Outcome | None = None
+) -> pb.ReportRunRequest:
+    """What a worker says, in one message: events, then `last`."""
+    message = pb.ReportRunRequest()
+    for each in happened:
+        encode_body(each.body, message.events.add(timestamp_ms=each.timestamp_ms))
+    match last:
         case Attach():
-            return pb.ReportRunRequest(attach=pb.Attach(lease_id=report.lease_id, run_id=report.run_id))
-        case Happened():
-            message = pb.ReportRunRequest(event=event_pb2.RunEvent(timestamp_ms=report.timestamp_ms))
-            encode_body(report.body, message.event)
-            return message
+            message.attach.CopyFrom(pb.Attach(lease_id=last.lease_id, run_id=last.run_id))
         case Heartbeat():
-            return pb.ReportRunRequest(heartbeat=pb.Heartbeat())
+            message.heartbeat.SetInParent()
         case Outcome():
             outcome = pb.RunOutcome(
-                state=encode_state(report.state),
-                outputs_json=report.outputs_json,
-                meta_json=report.meta_json,
+                state=encode_state(last.state), outputs_json=last.outputs_json, meta_json=last.meta_json
             )
-            return pb.ReportRunRequest(outcome=outcome)
+            message.outcome.CopyFrom(outcome)
+    return message
 
 
-def decode_report(request: pb.ReportRunRequest) -> Report:
-    """What a worker says. Raises InvalidRequest."""
+def decode_reports(request: pb.ReportRunRequest) -> Iterator[Report]:
+    """What a worker says, in order. Raises InvalidRequest."""
+    for event in request.events:
+        yield Happened(decode_body(event), event.timestamp_ms)
     match request.WhichOneof("report"):
         case "attach":
-            return Attach(request.attach.run_id, request.attach.lease_id)
+            yield Attach(request.attach.run_id, request.attach.lease_id)
         case "event":
-            return Happened(decode_body(request.event), request.event.timestamp_ms)
+            yield Happened(decode_body(request.event), request.event.timestamp_ms)
         case "heartbeat":
-            return Heartbeat()
+            yield Heartbeat()
         case "outcome":
-            return _outcome(request.outcome)
+            yield _outcome(request.outcome)
         case other:
-            raise InvalidRequest("a report is empty", reason="BAD_REPORT", report=other)
+            if not request.events:
+                raise InvalidRequest("a report is empty", reason="BAD_REPORT", report=other)
 
 
 def encode_directive(directive: Directive) -> pb.ReportRunResponse:

@@ -12,7 +12,7 @@ from heliograph.graph.v1 import worker_service_pb2_grpc as rpc
 
 from orchestrator.runs.leasing import Leasing
 from orchestrator.runs.reporting import Report, converse
-from orchestrator.transport.codec_workers import decode_report, encode_directive, encode_offer
+from orchestrator.transport.codec_workers import decode_reports, encode_directive, encode_offer
 
 _MAX_WAIT_S = 60.0
 
@@ -40,4 +40,5 @@ class WorkerServicer(rpc.WorkerServiceServicer):
 
 async def _decoded(requests: AsyncIterator[pb.ReportRunRequest]) -> AsyncIterator[Report]:
     async for request in requests:
-        yield decode_report(request)
+        for report in decode_reports(request):
+            yield report

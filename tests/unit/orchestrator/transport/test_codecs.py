@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from heliograph.graph.v1 import worker_service_pb2
 
 from kit.errors import InvalidRequest
 from orchestrator.engine import events as ev
 from orchestrator.ports import PreviewImage
 from orchestrator.runs.events import Body, Ended, QueueChanged, Resumed, RunEvent
 from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunState
-from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat, Report
+from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat
 from orchestrator.transport import codec_events, codec_workers
 from tests.support.runs import record
 
@@ -40,8 +41,10 @@ def test_every_kind_of_event_is_here() -> None:
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
 def test_a_workers_events_come_back_equal(body: Body) -> None:
-    message = codec_workers.encode_report(Happened(body, 17))
-    assert codec_workers.decode_report(message) == Happened(body, 17)
+    message = codec_workers.encode_reports([Happened(body, 17)])
+    assert list(codec_workers.decode_reports(message)) == [Happened(body, 17)]
+    alone = worker_service_pb2.ReportRunRequest(event=message.events[0])
+    assert list(codec_workers.decode_reports(alone)) == [Happened(body, 17)]
     sent = codec_events.encode_event(RunEvent("r", 5, "c", 17, "e", body))
     assert (sent.run_id, sent.sequence, sent.client_id, sent.timestamp_ms, sent.epoch) == ("r", 5, "c", 17, "e")
     assert codec_events.decode_body(sent) == body
@@ -56,22 +59,25 @@ def test_the_fronts_own_events_are_sent_but_not_believed(body: Body) -> None:
 
 
 @pytest.mark.parametrize(
-    "report",
+    "last",
     [Attach("r", "l"), Heartbeat(), Outcome(RunState.SUCCEEDED, b'{"1": {}}', b"{}"), Outcome(RunState.PENDING)],
 )
-def test_reports_come_back_equal(report: Report) -> None:
-    assert codec_workers.decode_report(codec_workers.encode_report(report)) == report
+def test_reports_come_back_equal_and_after_what_happened(last: Attach | Heartbeat | Outcome) -> None:
+    happened = [Happened(body, number) for number, body in enumerate(BODIES)]
+    assert list(codec_workers.decode_reports(codec_workers.encode_reports((), last))) == [last]
+    assert list(codec_workers.decode_reports(codec_workers.encode_reports(happened, last))) == [*happened, last]
+    assert list(codec_workers.decode_reports(codec_workers.encode_reports(happened))) == happened
 
 
 def test_bad_reports_are_refused() -> None:
-    message = codec_workers.encode_report(Outcome(RunState.SUCCEEDED))
+    message = codec_workers.encode_reports((), Outcome(RunState.SUCCEEDED))
     for state in (0, 2):
         message.outcome.state = state  # type: ignore[assignment]
         with pytest.raises(InvalidRequest):
-            codec_workers.decode_report(message)
+            list(codec_workers.decode_reports(message))
     message.ClearField("outcome")
     with pytest.raises(InvalidRequest):
-        codec_workers.decode_report(message)
+        list(codec_workers.decode_reports(message))
 
 
 @pytest.mark.parametrize("directive", list(Directive))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from heliograph.graph.v1 import event_pb2 as heliograph_dot_graph_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(heliograph/graph/v1/worker_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"5\n\x0fLeaseRunRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\x05\"i\n\x10LeaseRunResponse\x12)\n\x05lease\x18\x01 \x01(\x0b\x32\x1a.heliograph.graph.v1.Lease\x12\x15\n\runload_models\x18\x02 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x03 \x01(\x08\"\x97\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12\x11\n\tclient_id\x18\x07 \x01(\t\"\xe4\x01\n\x10ReportRunRequest\x12-\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1b.heliograph.graph.v1.AttachH\x00\x12.\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEventH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.heliograph.graph.v1.HeartbeatH\x00\x12\x32\n\x07outcome\x18\x04 \x01(\x0b\x32\x1f.heliograph.graph.v1.RunOutcomeH\x00\x42\x08\n\x06report\"*\n\x06\x41ttach\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\"c\n\nRunOutcome\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x02 \x01(\x0c\x12\x11\n\tmeta_json\x18\x03 \x01(\x0c\"\xc9\x01\n\x11ReportRunResponse\x12\x31\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.AttachedH\x00\x12\x36\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32$.heliograph.graph.v1.CancelDirectiveH\x00\x12<\n\x0eoutcome_stored\x18\x03 \x01(\x0b\x32\".heliograph.graph.v1.OutcomeStoredH\x00\x42\x0b\n\tdirective\"\n\n\x08\x41ttached\"\x11\n\x0f\x43\x61ncelDirective\"\x0f\n\rOutcomeStored2\xc8\x01\n\rWorkerService\x12W\n\x08LeaseRun\x12$.heliograph.graph.v1.LeaseRunRequest\x1a%.heliograph.graph.v1.LeaseRunResponse\x12^\n\tReportRun\x12%.heliograph.graph.v1.ReportRunRequest\x1a&.heliograph.graph.v1.ReportRunResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(heliograph/graph/v1/worker_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"5\n\x0fLeaseRunRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\x05\"i\n\x10LeaseRunResponse\x12)\n\x05lease\x18\x01 \x01(\x0b\x32\x1a.heliograph.graph.v1.Lease\x12\x15\n\runload_models\x18\x02 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x03 \x01(\x08\"\x97\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12\x11\n\tclient_id\x18\x07 \x01(\t\"\x93\x02\n\x10ReportRunRequest\x12-\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1b.heliograph.graph.v1.AttachH\x00\x12.\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEventH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.heliograph.graph.v1.HeartbeatH\x00\x12\x32\n\x07outcome\x18\x04 \x01(\x0b\x32\x1f.heliograph.graph.v1.RunOutcomeH\x00\x12-\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEventB\x08\n\x06report\"*\n\x06\x41ttach\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\"c\n\nRunOutcome\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x02 \x01(\x0c\x12\x11\n\tmeta_json\x18\x03 \x01(\x0c\"\xc9\x01\n\x11ReportRunResponse\x12\x31\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.AttachedH\x00\x12\x36\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32$.heliograph.graph.v1.CancelDirectiveH\x00\x12<\n\x0eoutcome_stored\x18\x03 \x01(\x0b\x32\".heliograph.graph.v1.OutcomeStoredH\x00\x42\x0b\n\tdirective\"\n\n\x08\x41ttached\"\x11\n\x0f\x43\x61ncelDirective\"\x0f\n\rOutcomeStored2\xc8\x01\n\rWorkerService\x12W\n\x08LeaseRun\x12$.heliograph.graph.v1.LeaseRunRequest\x1a%.heliograph.graph.v1.LeaseRunResponse\x12^\n\tReportRun\x12%.heliograph.graph.v1.ReportRunRequest\x1a&.heliograph.graph.v1.ReportRunResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,21 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASE']._serialized_start=261
   _globals['_LEASE']._serialized_end=412
   _globals['_REPORTRUNREQUEST']._serialized_start=415
-  _globals['_REPORTRUNREQUEST']._serialized_end=643
-  _globals['_ATTACH']._serialized_start=645
-  _globals['_ATTACH']._serialized_end=687
-  _globals['_HEARTBEAT']._serialized_start=689
-  _globals['_HEARTBEAT']._serialized_end=700
-  _globals['_RUNOUTCOME']._serialized_start=702
-  _globals['_RUNOUTCOME']._serialized_end=801
-  _globals['_REPORTRUNRESPONSE']._serialized_start=804
-  _globals['_REPORTRUNRESPONSE']._serialized_end=1005
-  _globals['_ATTACHED']._serialized_start=1007
-  _globals['_ATTACHED']._serialized_end=1017
-  _globals['_CANCELDIRECTIVE']._serialized_start=1019
-  _globals['_CANCELDIRECTIVE']._serialized_end=1036
-  _globals['_OUTCOMESTORED']._serialized_start=1038
-  _globals['_OUTCOMESTORED']._serialized_end=1053
-  _globals['_WORKERSERVICE']._serialized_start=1056
-  _globals['_WORKERSERVICE']._serialized_end=1256
+  _globals['_REPORTRUNREQUEST']._serialized_end=690
+  _globals['_ATTACH']._serialized_start=692
+  _globals['_ATTACH']._serialized_end=734
+  _globals['_HEARTBEAT']._serialized_start=736
+  _globals['_HEARTBEAT']._serialized_end=747
+  _globals['_RUNOUTCOME']._serialized_start=749
+  _globals['_RUNOUTCOME']._serialized_end=848
+  _globals['_REPORTRUNRESPONSE']._serialized_start=851
+  _globals['_REPORTRUNRESPONSE']._serialized_end=1052
+  _globals['_ATTACHED']._serialized_start=1054
+  _globals['_ATTACHED']._serialized_end=1064
+  _globals['_CANCELDIRECTIVE']._serialized_start=1066
+  _globals['_CANCELDIRECTIVE']._serialized_end=1083
+  _globals['_OUTCOMESTORED']._serialized_start=1085
+  _globals['_OUTCOMESTORED']._serialized_end=1100
+  _globals['_WORKERSERVICE']._serialized_start=1103
+  _globals['_WORKERSERVICE']._serialized_end=1303
 # @@protoc_insertion_point(module_scope)

@@ -129,6 +129,7 @@ class ReportRunRequest(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attach(self) -> Global___Attach:
         """First message: which lease."""
@@ -145,6 +146,10 @@ class ReportRunRequest(_message.Message):
     def outcome(self) -> Global___RunOutcome:
         """Last message."""
 
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RunEvent]:
+        """Happened before what `report` says, in order: several events in one message cost one message."""
+
     def __init__(
         self,
         *,
@@ -152,10 +157,11 @@ class ReportRunRequest(_message.Message):
         event: _event_pb2.RunEvent | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         outcome: Global___RunOutcome | None = ...,
+        events: _abc.Iterable[_event_pb2.RunEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "event", b"event", "heartbeat", b"heartbeat", "outcome", b"outcome", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "event", b"event", "heartbeat", b"heartbeat", "outcome", b"outcome", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "event", b"event", "events", b"events", "heartbeat", b"heartbeat", "outcome", b"outcome", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["attach", "event", "heartbeat", "outcome"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
