@@ -24,7 +24,7 @@ class _Watcher(threading.Thread):
 
     def __init__(self, stub: runs_grpc.RunServiceStub) -> None:
         super().__init__(daemon=True)
-        self._call = stub.WatchRuns(runs.WatchRunsRequest())
+        self._call = stub.WatchRuns(runs.WatchRunsRequest(bursts=True))
         self._changed = threading.Condition()
         self._first: dict[str, float] = {}
         self._ended: set[str] = set()
@@ -32,13 +32,15 @@ class _Watcher(threading.Thread):
     def run(self) -> None:
         try:
             for answer in self._call:
-                now, kind = time.perf_counter(), answer.event.WhichOneof("event")
+                now = time.perf_counter()
                 with self._changed:
-                    if kind == "executing":
-                        self._first.setdefault(answer.event.run_id, now)
-                    elif kind == "ended":
-                        self._ended.add(answer.event.run_id)
-                        self._changed.notify_all()
+                    for event in answer.events:
+                        kind = event.WhichOneof("event")
+                        if kind == "executing":
+                            self._first.setdefault(event.run_id, now)
+                        elif kind == "ended":
+                            self._ended.add(event.run_id)
+                            self._changed.notify_all()
         except grpc.RpcError:
             return  # the benchmark is over and its channel closed
 

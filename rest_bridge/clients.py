@@ -142,10 +142,11 @@ class Runs:
 
     async def watch(self, after_sequence: int, epoch: str) -> AsyncIterator[event_pb2.RunEvent]:
         """Events of all runs; has no deadline, keepalive notices a dead peer. Raises Unready when the stream breaks."""
-        call = self._stub.WatchRuns(graph.WatchRunsRequest(after_sequence=after_sequence, epoch=epoch))
+        call = self._stub.WatchRuns(graph.WatchRunsRequest(after_sequence=after_sequence, epoch=epoch, bursts=True))
         try:
             async for response in call:
-                yield response.event
+                for event in response.events:
+                    yield event
         except grpc.RpcError as error:
             raise _typed(error) from error
         finally:

@@ -21,6 +21,7 @@ from orchestrator.transport.codec_workers import decode_directive, decode_offer,
 
 _LOG = logging.getLogger("heliograph.worker")
 _CALL_SLACK_S = 5.0
+_FIRST_S = 0.02  # a run's first events come within milliseconds; with them the lease is claimed in the same message
 _BURST = 32  # events in one message, at most: previews are pictures, and a message has a limit
 
 
@@ -142,7 +143,8 @@ class RunReport:
             call.cancel()
 
     async def _outgoing(self) -> AsyncIterator[pb.ReportRunRequest]:
-        yield encode_reports((), Attach(self._run.run_id, self._run.lease_id))
+        await self._something(_FIRST_S)
+        yield encode_reports(self._next_burst(), Attach(self._run.run_id, self._run.lease_id))
         while True:
             # Events come in bursts, and a message costs more than what is in it.
             while len(burst := self._next_burst()) == _BURST:
@@ -153,12 +155,20 @@ class RunReport:
             if burst:
                 yield encode_reports(burst)
                 continue
-            self._more.clear()
-            try:
-                async with asyncio.timeout(self._heartbeat_s):
-                    await self._more.wait()
-            except TimeoutError:
+            if not await self._something(self._heartbeat_s):
                 yield encode_reports((), Heartbeat())
+
+    async def _something(self, wait_s: float) -> bool:
+        """Waits until there is something to say; False: there is not."""
+        if self._unsent or self._outcome is not None:
+            return True
+        self._more.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._more.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _next_burst(self) -> list[Happened]:
         burst: list[Happened] = []

@@ -37,7 +37,7 @@ class Feed:
         sequence = self._hub.last_sequence + 1
         self._hub.publish(RunEvent("", sequence, "", self._now_ms(), self.epoch, QueueChanged(remaining)))
 
-    def watch(self, after: int, epoch: str) -> AsyncIterator[RunEvent]:
+    def watch(self, after: int, epoch: str) -> AsyncIterator[list[RunEvent]]:
         """See Hub.watch."""
         return self._hub.watch(after, epoch)
 

@@ -13,6 +13,7 @@ from orchestrator.runs.events import RunEvent, is_preview, weight
 from orchestrator.runs.signal import Signal
 
 _TRIM = 1024  # dropped slots are cut off in blocks, which keeps appending cheap
+_BURST, _BURST_BYTES = 64, 256 * 1024  # a message has a limit; one event may be larger
 
 
 class Hub:
@@ -48,10 +49,11 @@ class Hub:
             self._drop_first()
         self._signal.notify()
 
-    def watch(self, after: int = 0, epoch: str = "") -> AsyncIterator[RunEvent]:
-        """Events after `after` of `epoch`; without an epoch: from now; of another epoch: all that this one has.
+    def watch(self, after: int = 0, epoch: str = "") -> AsyncIterator[list[RunEvent]]:
+        """Events after `after` of `epoch`, in bursts: as many as there are, at least one.
 
-        Raises NotFound (EVENTS_GONE) if they are no longer here, while watching Busy (WATCHER_TOO_SLOW).
+        Without an epoch: from now; of another epoch: all that this one has. Raises NotFound (EVENTS_GONE) if they are
+        no longer here, while watching Busy (WATCHER_TOO_SLOW).
         """
         if not epoch:
             cursor = self.last_sequence
@@ -71,7 +73,7 @@ class Hub:
         self._stopped = True
         self._signal.notify()
 
-    async def _follow(self, cursor: int) -> AsyncIterator[RunEvent]:
+    async def _follow(self, cursor: int) -> AsyncIterator[list[RunEvent]]:
         while True:
             if cursor == self.last_sequence:
                 if self._stopped:
@@ -80,10 +82,16 @@ class Hub:
                 continue
             if cursor < self._dropped:
                 raise Busy("the watcher reads too slowly", reason="WATCHER_TOO_SLOW", missed=self._dropped - cursor)
-            event = self._slots[self._head + cursor - self._dropped]
-            cursor += 1
-            if event is not None:
-                yield event
+            burst: list[RunEvent] = []
+            size = 0
+            while cursor < self.last_sequence and len(burst) < _BURST and size < _BURST_BYTES:
+                event = self._slots[self._head + cursor - self._dropped]
+                cursor += 1
+                if event is not None:
+                    burst.append(event)
+                    size += weight(event.body)
+            if burst:
+                yield burst
 
     def _count(self, event: RunEvent, sign: int) -> None:
         size = sign * weight(event.body)

@@ -140,7 +140,7 @@ class Runs:
             self._board.feed.tell_own(active.run, active.log, Ended(RunState.INTERRUPTED))
         return ids
 
-    def watch_all(self, after: int, epoch: str) -> AsyncIterator[RunEvent]:
+    def watch_all(self, after: int, epoch: str) -> AsyncIterator[list[RunEvent]]:
         """See Hub.watch."""
         return self._board.feed.watch(after, epoch)
 

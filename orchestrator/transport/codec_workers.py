@@ -57,7 +57,7 @@ def decode_offer(response: pb.LeaseRunResponse) -> LeaseOffer:
 def encode_reports(
     happened: Sequence[Happened], last: Attach | Heartbeat | Outcome | None = None
 ) -> pb.ReportRunRequest:
-    """What a worker says, in one message: events, then `last`."""
+    """What a worker says, in one message: events, then `last`; an attach comes before them."""
     message = pb.ReportRunRequest()
     for each in happened:
         encode_body(each.body, message.events.add(timestamp_ms=each.timestamp_ms))
@@ -76,11 +76,14 @@ def encode_reports(
 
 def decode_reports(request: pb.ReportRunRequest) -> Iterator[Report]:
     """What a worker says, in order. Raises InvalidRequest."""
+    kind = request.WhichOneof("report")
+    if kind == "attach":
+        yield Attach(request.attach.run_id, request.attach.lease_id)
     for event in request.events:
         yield Happened(decode_body(event), event.timestamp_ms)
-    match request.WhichOneof("report"):
+    match kind:
         case "attach":
-            yield Attach(request.attach.run_id, request.attach.lease_id)
+            return
         case "event":
             yield Happened(decode_body(request.event), request.event.timestamp_ms)
         case "heartbeat":

@@ -65,8 +65,12 @@ class RunServicer(rpc.RunServiceServicer):
 
     async def WatchRuns(self, request: pb.WatchRunsRequest, context: Any) -> AsyncIterator[pb.WatchRunsResponse]:
         """Events of all runs."""
-        async for event in self._runs.watch_all(request.after_sequence, request.epoch):
-            yield pb.WatchRunsResponse(event=encode_event(event))
+        async for burst in self._runs.watch_all(request.after_sequence, request.epoch):
+            if request.bursts:
+                yield pb.WatchRunsResponse(events=map(encode_event, burst))
+                continue
+            for event in burst:
+                yield pb.WatchRunsResponse(event=encode_event(event))
 
     async def ListNodeTypes(self, request: pb.ListNodeTypesRequest, context: Any) -> pb.ListNodeTypesResponse:
         """The node catalogue in ComfyUI's object_info form."""

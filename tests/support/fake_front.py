@@ -199,7 +199,7 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
                 item = await queue.get()
                 if isinstance(item, Exception):
                     raise item
-                yield graph.WatchRunsResponse(event=item)
+                yield graph.WatchRunsResponse(events=[item]) if request.bursts else graph.WatchRunsResponse(event=item)
         finally:
             backend.watchers.remove(queue)
 

@@ -30,6 +30,17 @@ def kinds(events: list[Any]) -> list[str]:
     return [event.WhichOneof("event") for event in events]
 
 
+async def test_events_come_in_bursts_to_whom_asks(tmp_path: Path) -> None:
+    async with running_front(tmp_path) as front, running_worker(front):
+        receipt = await front.submit(SIMPLE)
+        await front.ended(receipt.run_id)
+        single = front.runs.WatchRuns(pb.WatchRunsRequest(epoch="an earlier front"))
+        seen = [(await single.read()).event for _ in range(10)]
+        burst = await front.runs.WatchRuns(pb.WatchRunsRequest(epoch="an earlier front", bursts=True)).read()
+        assert list(burst.events) == seen
+        assert not burst.HasField("event")
+
+
 async def test_a_run_from_submission_to_history(tmp_path: Path) -> None:
     async with running_front(tmp_path) as front, running_worker(front):
         watch = front.runs.WatchRuns(pb.WatchRunsRequest())

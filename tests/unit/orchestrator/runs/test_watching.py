@@ -24,19 +24,27 @@ async def take(events: AsyncIterator[RunEvent], count: int) -> list[int]:
     return [(await anext(events)).sequence for _ in range(count)]
 
 
+async def taken(bursts: AsyncIterator[list[RunEvent]], count: int) -> list[int]:
+    """Sequence numbers of the next bursts, which end with the event `count` events from here."""
+    found: list[int] = []
+    while len(found) < count:
+        found += [each.sequence for each in await anext(bursts)]
+    return found
+
+
 async def test_each_watcher_reads_at_its_own_pace() -> None:
     ring = hub()
     early = ring.watch()
     for sequence in (1, 2, 3):
         ring.publish(event(sequence))
     late = ring.watch()
-    waiting = asyncio.ensure_future(take(late, 1))
+    waiting = asyncio.ensure_future(taken(late, 1))
     await asyncio.sleep(0)
     ring.publish(event(4))
     assert await waiting == [4]
-    assert await take(early, 4) == [1, 2, 3, 4]
-    assert await take(ring.watch(2, "epoch"), 2) == [3, 4]
-    assert await take(ring.watch(99, "another"), 1) == [1]
+    assert await taken(early, 4) == [1, 2, 3, 4]
+    assert await taken(ring.watch(2, "epoch"), 2) == [3, 4]
+    assert await taken(ring.watch(99, "another"), 1) == [1, 2, 3, 4]
 
 
 async def test_who_falls_behind_is_told_and_nobody_else_notices() -> None:
@@ -44,13 +52,13 @@ async def test_who_falls_behind_is_told_and_nobody_else_notices() -> None:
     slow, quick = ring.watch(), ring.watch()
     for sequence in range(1, 3000):
         ring.publish(event(sequence))
-        assert await take(quick, 1) == [sequence]
+        assert await taken(quick, 1) == [sequence]
     with pytest.raises(Busy) as caught:
         await anext(slow)
     assert caught.value.reason == "WATCHER_TOO_SLOW"
     with pytest.raises(NotFound):
         ring.watch(5, "epoch")
-    assert await take(ring.watch(2989, "epoch"), 10) == list(range(2990, 3000))
+    assert await taken(ring.watch(2989, "epoch"), 10) == list(range(2990, 3000))
 
 
 async def test_previews_leave_first() -> None:
@@ -58,7 +66,21 @@ async def test_previews_leave_first() -> None:
     watcher = ring.watch()
     for sequence in range(1, 21):
         ring.publish(event(sequence, picture(1000) if sequence % 2 else None))
-    assert await take(watcher, 12) == [2, 4, 6, 8, 10, 12, 14, 16, 17, 18, 19, 20]
+    assert await taken(watcher, 12) == [2, 4, 6, 8, 10, 12, 14, 16, 17, 18, 19, 20]
+
+
+async def test_bursts_are_bounded() -> None:
+    ring = hub(max_events=1000, max_bytes=10**7, max_preview_bytes=10**7)
+    watcher = ring.watch(0, "another")
+    for sequence in range(1, 101):
+        ring.publish(event(sequence))
+    for sequence in range(101, 111):
+        ring.publish(event(sequence, picture(100_000)))
+    sizes = []
+    while sum(sizes) < 110:
+        sizes.append(len(await anext(watcher)))
+    assert sizes[0] == 64
+    assert max(sizes[2:]) <= 3  # of 100 kB each
 
 
 async def test_bytes_are_bounded() -> None:
@@ -73,7 +95,7 @@ async def test_a_stopped_ring_gives_what_it_has_and_ends() -> None:
     watcher = ring.watch()
     ring.publish(event(1))
     ring.stop()
-    assert await take(watcher, 1) == [1]
+    assert await taken(watcher, 1) == [1]
     with pytest.raises(Unready):
         await anext(watcher)
 

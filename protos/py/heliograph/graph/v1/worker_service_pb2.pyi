@@ -148,7 +148,7 @@ class ReportRunRequest(_message.Message):
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RunEvent]:
-        """Happened before what `report` says, in order: several events in one message cost one message."""
+        """Happened before what `report` says (after an attach), in order: several events in one message cost one message."""
 
     def __init__(
         self,
