@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 
 .DEFAULT_GOAL := check
 .PHONY: check install up lint buf buf-breaking gen gen-check catalogue-check graphs-check \
-        test test-unit test-stack parity bench triton-install triton docs docs-check clean
+        test test-unit test-stack parity bench triton-install triton docs docs-check docs-site train evaluate clean
 
 check: lint test
 
@@ -55,11 +55,21 @@ gen-check: install
 catalogue-check: install
 	$(BIN)/python -m orchestrator.nodes.catalogue --check
 
+# What code prints into README and docs/.
 docs: install
 	$(BIN)/python -m cli.settings_reference
+	$(BIN)/python -m cli.features
+	$(BIN)/python -m cli.calls_drawing
 
 docs-check: install
 	$(BIN)/python -m cli.settings_reference --check
+	$(BIN)/python -m cli.features --check
+	$(BIN)/python -m cli.calls_drawing --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The pages as a site, in build/site.
+docs-site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 graphs-check: install
 	$(BIN)/python -m model_service.graphs.ship --check
@@ -78,6 +88,14 @@ parity: install
 
 bench: install
 	$(BIN)/python -m bench
+
+# --- the starter models ------------------------------------------------------
+# Trains what is not trained yet (two to three hours on two cores) and goes on where it was stopped.
+train: install
+	nice -n 19 $(BIN)/python -m training --out models
+
+evaluate: install
+	$(BIN)/python -m training.evaluate --models models --sheets build/training/sheets
 
 # --- Triton on a CPU, for tests and for trying it -------------------------------
 triton-install: $(TRITON_STAMP)

@@ -13,6 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kit import starter
+from kit.errors import HeliographError, NotFound
+from model_service.catalogue.catalogue import Catalogue
+
 MIN_FREE_BYTES = 2 << 30
 PACKAGES = ("grpcio", "protobuf", "tritonclient", "torch", "onnxruntime", "safetensors", "fastapi", "opentelemetry-sdk")
 
@@ -72,12 +76,25 @@ def models() -> Iterator[Finding]:
     from cli.models import open_catalogue
 
     catalogue = open_catalogue()
+    yield from _starter(catalogue)
     checkpoints = catalogue.list("checkpoints")
     if checkpoints:
         yield Finding("ok", f"{len(checkpoints)} checkpoint(s) found")
     else:
         root = os.environ.get("HELIOGRAPH_MODELS_DIR", "models")
         yield Finding("warn", "no checkpoint found", f"put an SD1.5 .safetensors file into {root}/checkpoints")
+
+
+def _starter(catalogue: Catalogue) -> Iterator[Finding]:
+    """The models that come with Heliograph: there and undamaged."""
+    for file in starter.FILES:
+        folder, _, name = file.partition("/")
+        try:
+            catalogue.digest(folder, name)
+        except NotFound:
+            yield Finding("warn", f"{file} is missing", starter.ADVICE)
+        except HeliographError as problem:
+            yield Finding("bad", f"{file} is damaged", problem.message)
 
 
 def shared_memory() -> Iterator[Finding]:

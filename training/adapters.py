@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kit.starter import CONTROLNET, EMBEDDING, LORA, TAESD_DECODER, TAESD_ENCODER, UPSCALER
 from training.controlnet import controlnet_loss, copied_from
 from training.inversion import FIRST as CRESCENTS
 from training.inversion import crescent_picture, inversion_loss, new_vectors
@@ -21,13 +22,6 @@ from training.write import write_weights
 
 if TYPE_CHECKING:
     from training.run import Workshop
-
-LORA = "loras/heliograph-sketch.safetensors"
-EMBEDDING = "embeddings/heliograph-crescent.safetensors"
-CONTROLNET = "controlnet/heliograph-edges.safetensors"
-TAESD_ENCODER = "vae_approx/taesd_encoder.safetensors"
-TAESD_DECODER = "vae_approx/taesd_decoder.safetensors"
-UPSCALER = "upscale_models/heliograph-2x.safetensors"
 
 LORA_PLAN = Plan(steps=350, rate=2e-3, warmup=20, cooldown=150, ema=0.98)
 INVERSION_PLAN = Plan(steps=250, rate=2e-2, warmup=10, cooldown=120, ema=0.95)
@@ -55,7 +49,7 @@ class Bench:
             "lora", lora.parameters(),
             lambda step: lora_loss(self.checkpoint, lora, styled, self.plain, step), LORA_PLAN,
         )  # fmt: skip
-        write_weights(lora.file_tensors(), self.shop.models / LORA, "white outlines on blue paper; trigger: blueprint")
+        write_weights(lora.file_tensors(), self.shop.models, LORA, "white outlines on blue paper; trigger: blueprint")
 
     def inversion(self) -> None:
         data = self.pictures("crescent", CRESCENTS, _CRESCENTS, crescent_picture)
@@ -64,21 +58,23 @@ class Bench:
             "inversion", {"vectors": vectors},
             lambda step: inversion_loss(self.checkpoint, vectors, data, step), INVERSION_PLAN,
         )  # fmt: skip
-        write_weights({"emb_params": vectors}, self.shop.models / EMBEDDING, "the shape of a crescent", torch.float32)
+        write_weights({"emb_params": vectors}, self.shop.models, EMBEDDING, "the shape of a crescent", torch.float32)
 
     def taesd(self) -> None:
-        small = new_pair()
+        small, pool = new_pair(), self.shop.pool()
         parameters = {f"{part}.{name}": p for part, net in enumerate(small) for name, p in net.named_parameters()}
-        self.shop.trained("taesd", parameters, lambda step: taesd_loss(self.checkpoint.vae, small, step), TAESD_PLAN)
+        self.shop.trained(
+            "taesd", parameters, lambda step: taesd_loss(self.checkpoint.vae, small, pool(), step), TAESD_PLAN
+        )
         for net, name in zip(small, (TAESD_ENCODER, TAESD_DECODER), strict=True):
-            write_weights(net.state_dict(), self.shop.models / name, "previews of Heliograph's starter model")
+            write_weights(net.state_dict(), self.shop.models, name, "previews of Heliograph's starter model")
 
     def upscaler(self) -> None:
-        net = new_upscaler()
+        net, pool = new_upscaler(), self.shop.pool()
         self.shop.trained(
-            "upscaler", dict(net.named_parameters()), lambda step: upscaler_loss(net, step), UPSCALER_PLAN
+            "upscaler", dict(net.named_parameters()), lambda step: upscaler_loss(net, pool(), step), UPSCALER_PLAN
         )
-        write_weights(net.state_dict(), self.shop.models / UPSCALER, "2x for pictures of flat colours")
+        write_weights(net.state_dict(), self.shop.models, UPSCALER, "2x for pictures of flat colours")
 
     def controlnet(self) -> None:
         net = copied_from(self.checkpoint.unet)
@@ -87,7 +83,7 @@ class Bench:
             lambda step: controlnet_loss(self.checkpoint, net, self.plain, step), CONTROLNET_PLAN,
         )  # fmt: skip
         tensors = {f"control_model.{name}": value for name, value in net.state_dict().items()}
-        write_weights(tensors, self.shop.models / CONTROLNET, "edges, white on black")
+        write_weights(tensors, self.shop.models, CONTROLNET, "edges, white on black")
 
     def all(self) -> None:
         for stage in (self.lora, self.inversion, self.taesd, self.upscaler, self.controlnet):

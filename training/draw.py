@@ -164,7 +164,6 @@ _POLYGONS: dict[str, Callable[[], Sequence[Points]]] = {
     "star": lambda: [_star()],
     "ring": lambda: [_regular(64), _regular(64, 0.56)],
     "cross": lambda: [_cross()],
-    "diamond": lambda: [[(0.0, -1.0), (0.72, 0.0), (0.0, 1.0), (-0.72, 0.0)]],
     "heart": lambda: [_heart()],
     "crescent": lambda: [_crescent()],
     "house": lambda: [[(-1, -0.2), (0, -1.15), (1, -0.2), (1, 1), (-1, 1)]],

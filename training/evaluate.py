@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kit.starter import CHECKPOINT
 from training.captions import counted, plain_caption
 from training.draw import Pixels
 from training.judge import Seen, Verdict, judge, read
-from training.run import CHECKPOINT, THREADS
+from training.run import THREADS
 from training.scenes import COLOURS, RELATIONS, SHAPES, Ground, Scene, Thing, held_look, held_out
 from training.served import Served
 from training.shown import Checkpoint, Settings, contact_sheet

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from training.crops import as_tensor
 from training.draw import Pixels, render
 from training.memory import channels_last_images
 from training.scenes import training_scene
-from training.vae import Vae, as_tensor
+from training.vae import Vae
 from training.write import save_atomically
 
 Picture = Callable[[int], Pixels]
@@ -26,6 +28,17 @@ class LatentSet:
 
     first: int
     latents: Tensor
+
+    @cached_property
+    def simple(self) -> list[int]:
+        """Indices of the pictures to begin with: one thing, or two that differ, on a plain background."""
+        scenes = [training_scene(self.first + number) for number in range(len(self.latents))]
+        return [
+            number
+            for number, scene in enumerate(scenes)
+            if not (scene.landscape or scene.counted or scene.ground.pattern)
+            and all(thing.size != "small" for thing in scene.things)
+        ]
 
     def __len__(self) -> int:
         return len(self.latents)

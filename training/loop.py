@@ -28,6 +28,7 @@ class Plan:
     cooldown: int = 0
     ema: float = 0.0  # 0: the weights themselves are the result
     clip: float = 1.0
+    gentle: tuple[str, ...] = ()  # parameters whose names end like this have a tenth of the rate
     save_every_s: float = 60.0
     say_every_s: float = 20.0
 
@@ -54,9 +55,10 @@ class Training:
     average: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.optimiser = torch.optim.AdamW(
-            self.parameters.values(), lr=self.plan.rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True
-        )
+        gentle = [value for name, value in self.parameters.items() if name.endswith(self.plan.gentle)]
+        others = [value for name, value in self.parameters.items() if not name.endswith(self.plan.gentle)]
+        groups = [{"params": others, "share": 1.0}, *([{"params": gentle, "share": 0.1}] if gentle else [])]
+        self.optimiser = torch.optim.AdamW(groups, lr=self.plan.rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
         self.average = {name: value.detach().clone() for name, value in self.parameters.items()}
         if self.file.exists():
             self._restore(torch.load(self.file, weights_only=True))
@@ -84,7 +86,7 @@ class Training:
 
     def _update(self) -> float:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate_at(self.step)
+            group["lr"] = group["share"] * self.plan.rate_at(self.step)
         loss = self.loss(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -22,9 +22,9 @@ from training.text_and_unet import noise_loss, noised, picked
 
 TRIGGER = "blueprint"
 FIRST = 300_000  # numbers of its pictures
-_RANK = 8
+_RANK = 4
 _SEED = 31
-_BATCH = 16
+_BATCH = 24
 _PLAIN = 4  # so many of a batch are ordinary pictures without the trigger, which keeps it a trigger
 _UNET_PARTS = (".attn1.", ".attn2.", ".ff.net.", ".proj_in.", ".proj_out.", ".in_layers.2.", ".out_layers.3.")
 _TEXT_PARTS = (".q_proj.", ".k_proj.", ".v_proj.", ".out_proj.", ".fc1.", ".fc2.")

@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from kit.starter import CHECKPOINT
 from training.adapters import Bench
+from training.crops import Pool, any_picture, as_tensor
 from training.latents import LatentSet, encoded, training_pictures
 from training.loop import Plan, Training
+from training.memory import keep_freed_memory
 from training.shown import Checkpoint
-from training.text_and_unet import TextAndUNet, diffusion_loss
-from training.vae import Vae, as_tensor, fold_scale, vae_loss, vae_picture
+from training.text import Reading, reading_loss
+from training.text_and_unet import TextAndUNet, diffusion_loss, picked
+from training.vae import CARRIERS, Vae, fold_scale, vae_loss
 from training.write import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX, prefixed, save_atomically, write_weights
 
 THREADS = 2
-CHECKPOINT = "checkpoints/heliograph-starter.safetensors"
 
-VAE_PLAN = Plan(steps=900, rate=4e-4, warmup=60, cooldown=400, ema=0.99, save_every_s=20.0)
-BASE_PLAN = Plan(steps=3400, rate=1e-3, warmup=150, cooldown=900, ema=0.998)
+VAE_PLAN = Plan(steps=1700, rate=1e-3, warmup=100, cooldown=1200, ema=0.995, gentle=CARRIERS)
+TEXT_PLAN = Plan(steps=5000, rate=4e-3, warmup=100, cooldown=1500, ema=0.98)
+BASE_PLAN = Plan(steps=6000, rate=1.5e-3, warmup=200, cooldown=1600, ema=0.998)
+_POOL = 3000  # pictures of which the autoencoder and the pixel networks see crops
 
 
 @dataclass(frozen=True)
 class Share:
-    """Part of the base training: pictures of `side` from picture number `first` on, until step `until`."""
+    """Part of the base training: `batch` pictures of `side` a step, numbered from `first` on, until step `until`."""
 
     side: int
     first: int
     count: int
     batch: int
+    until: int
 
 
-SMALL = Share(side=96, first=0, count=6_000, batch=24)
-LARGE = Share(side=128, first=100_000, count=4_000, batch=24)
-HUGE = Share(side=256, first=200_000, count=240, batch=6)
-_LARGE_FROM = 2000
-_HUGE_FROM = 2700  # from here on every third step
+# Words are learned on small pictures, where a sample costs a quarter; outlines on ever larger ones.
+SMALL = Share(side=64, first=0, count=16_000, batch=64, until=2200)
+MIDDLE = Share(side=96, first=50_000, count=8_000, batch=64, until=3600)
+LARGE = Share(side=128, first=100_000, count=8_000, batch=64, until=BASE_PLAN.steps)
+_SIMPLE_UNTIL = 800  # so long only single things and pairs on plain backgrounds
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,10 @@ class Workshop:
             self.say(f"{name}: done after {training.seconds / 60:.1f} min")
         load_weights(parameters, torch.load(file, weights_only=True)["weights"])
 
+    def pool(self) -> Callable[[], Pool]:
+        """The pictures to crop from, drawn when they are first asked for."""
+        return cache(lambda: Pool.drawn(_POOL))
+
     def announce(self) -> None:
         """Leave the process id in the work folder, for whoever wants to pause the training."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -83,8 +94,9 @@ def load_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]
 def trained_vae(shop: Workshop) -> Vae:
     """The autoencoder with its scale folded in."""
     vae = Vae.new()
-    shop.trained("vae", vae.parameters(), lambda step: vae_loss(vae, step), VAE_PLAN)
-    fold_scale(vae, as_tensor([vae_picture(30_000_000 + number, 128) for number in range(160)]))
+    pool = shop.pool()
+    shop.trained("vae", vae.parameters(), lambda step: vae_loss(vae, pool(), step), VAE_PLAN)
+    fold_scale(vae, as_tensor([any_picture(30_000_000 + number, 128) for number in range(160)]))
     return vae
 
 
@@ -94,18 +106,24 @@ def base_data(shop: Workshop, vae: Vae, share: Share) -> LatentSet:
 
 
 def trained_base(shop: Workshop, vae: Vae) -> TextAndUNet:
-    """Text encoder and UNet: small pictures first, because they cost half; then larger ones."""
+    """Text encoder and UNet, on one share after the other."""
     model = TextAndUNet.new()
-    small, large, huge = (base_data(shop, vae, share) for share in (SMALL, LARGE, HUGE))
+    reading = Reading.of(model)
+    shop.trained("text", reading.parameters(), lambda step: reading_loss(reading, step), TEXT_PLAN)
+    data = cache(lambda share: base_data(shop, vae, share))
 
     def loss(step: int) -> Tensor:
-        if step < _LARGE_FROM:
-            return diffusion_loss(model, small, SMALL.batch, step)
-        if step >= _HUGE_FROM and step % 3 == 0:
-            return diffusion_loss(model, huge, HUGE.batch, step)
-        return diffusion_loss(model, large, LARGE.batch, step)
+        share = next(share for share in (SMALL, MIDDLE, LARGE) if step < share.until)
+        known = data(share)
+        if step < _SIMPLE_UNTIL:
+            numbers = [known.simple[k] for k in picked(len(known.simple), share.batch, step)]
+        else:
+            numbers = picked(len(known), share.batch, step)
+        return diffusion_loss(model, known, numbers, step)
 
-    shop.trained("base", model.parameters(), loss, BASE_PLAN)
+    # What the encoder knows already must not be shaken off by a UNet that cannot listen yet.
+    knowing = tuple(name for name in model.parameters() if not name.startswith("unet."))
+    shop.trained("base", model.parameters(), loss, replace(BASE_PLAN, gentle=knowing))
     return model
 
 
@@ -118,7 +136,7 @@ def write_checkpoint(shop: Workshop, vae: Vae, model: TextAndUNet) -> None:
         **prefixed(vae.encoder, VAE_PREFIX),
         **prefixed(vae.decoder, VAE_PREFIX),
     }
-    write_weights(tensors, shop.models / CHECKPOINT, "Heliograph's starter model, trained on pictures drawn by code")
+    write_weights(tensors, shop.models, CHECKPOINT, "Heliograph's starter model, trained on pictures drawn by code")
 
 
 def snapshot(shop: Workshop) -> None:
@@ -134,6 +152,7 @@ def snapshot(shop: Workshop) -> None:
 def run(shop: Workshop) -> None:
     """Everything, in an order in which each stage finds what it builds on."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()
     shop.announce()
     vae = trained_vae(shop)
     model = trained_base(shop, vae)

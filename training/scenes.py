@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from zlib import crc32
 
-SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "diamond", "heart")
+SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "heart")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
 GROUNDS = ("white", "gray", "blue", "green", "yellow", "pink", "purple", "black")
 PATTERNS = ("stripes", "dots", "checks")
@@ -17,8 +18,11 @@ RELATIONS = ("left of", "right of", "above", "below")
 LANDSCAPES = ("house", "boat", "tree", "night")
 NEW_SHAPE = "crescent"  # never drawn for the base model: the textual inversion teaches it
 
-_RADII = {"small": (0.095, 0.125), "": (0.14, 0.19), "large": (0.22, 0.3)}
-_MARGIN = 0.04
+# A latent's cell is 1/16 of a picture of 128 pixels: shapes must span several to be told apart.
+_SINGLE_RADII = {"small": (0.15, 0.18), "": (0.22, 0.29), "large": (0.34, 0.41)}
+_PAIR_RADII = {"small": (0.12, 0.14), "": (0.17, 0.2), "large": (0.21, 0.23)}
+_COUNT_RADII = {2: (0.17, 0.21), 3: (0.14, 0.165), 4: (0.125, 0.145)}
+_MARGIN = 0.03
 _GAP = 0.03
 _HELD_SHARE = 10  # one in so many pairs and counts
 
@@ -60,7 +64,7 @@ class Scene:
 
 
 def held_look(shape: str, colour: str) -> bool:
-    """Whether no training picture shows this shape in this colour (each shape and each colour has one such partner)."""
+    """Whether no training picture shows this shape in this colour: one shape of each colour, all shapes in turn."""
     return shape in SHAPES and SHAPES.index(shape) == (3 * COLOURS.index(colour) + 1) % len(SHAPES)
 
 
@@ -79,6 +83,7 @@ def held_out(scene: Scene) -> bool:
     return crc32(looks.encode()) % _HELD_SHARE == 0
 
 
+@lru_cache(maxsize=1 << 16)
 def training_scene(seed: int) -> Scene:
     """The picture of this number; never one that is held out."""
     rng = random.Random(f"scene {seed}")
@@ -90,36 +95,36 @@ def training_scene(seed: int) -> Scene:
 
 def _any_scene(rng: random.Random) -> Scene:
     kind = rng.random()
-    if kind < 0.08:
+    if kind < 0.05:
         return landscape_scene(rng, rng.choice(LANDSCAPES))
-    if kind < 0.42:
+    if kind < 0.35:
         return scene_of(rng, [random_look(rng)])
-    if kind < 0.60:
-        return scene_of(rng, [random_look(rng)] * rng.choice((2, 3, 4)))
+    if kind < 0.55:
+        look = replace(random_look(rng), size="")
+        return scene_of(rng, [look] * rng.choice((2, 2, 3, 3, 4)))
     return pair_scene(rng, random_look(rng), random_look(rng), rng.choice((*RELATIONS, *RELATIONS, "")))
 
 
 def random_look(rng: random.Random) -> Thing:
     """A thing of random shape, colour and size, not yet placed."""
-    size = rng.choice(("small", "", "", "large"))
+    size = rng.choice(("small", "", "", "", "", "large"))
     return Thing(rng.choice(SHAPES), rng.choice(COLOURS), size)
 
 
 def ground_beside(rng: random.Random, colours: set[str]) -> Ground:
     """A background on which things of these colours can be told apart."""
-    colour = "white" if rng.random() < 0.3 else rng.choice(GROUNDS)
+    colour = "white" if rng.random() < 0.5 else rng.choice(GROUNDS)
     while colour in colours:
         colour = rng.choice(GROUNDS)
-    pattern = rng.choice(PATTERNS) if rng.random() < 0.3 and colour not in ("white", "black") else ""
+    pattern = rng.choice(PATTERNS) if rng.random() < 0.2 and colour not in ("white", "black") else ""
     return Ground(colour, pattern, rng.random())
 
 
 def scene_of(rng: random.Random, looks: list[Thing], ground: Ground | None = None) -> Scene:
     """One thing, or several of one kind, anywhere without touching."""
-    limit = {1: 0.3, 2: 0.19, 3: 0.15, 4: 0.135}[len(looks)]
-    low, high = _RADII[looks[0].size]
+    low, high = _SINGLE_RADII[looks[0].size] if len(looks) == 1 else _COUNT_RADII[len(looks)]
     while True:
-        radius = min(rng.uniform(low, high), limit * rng.uniform(0.85, 1.0))
+        radius = rng.uniform(low, high)
         things: list[Thing] = []
         for look in looks:
             reach = radius + _MARGIN
@@ -140,18 +145,13 @@ def pair_scene(rng: random.Random, first: Thing, second: Thing, relation: str, g
         second = random_look(rng)
     where = relation or rng.choice(RELATIONS)
     while True:
-        one, other = (replace(thing, radius=_pair_radius(rng, thing)) for thing in (first, second))
+        one, other = (replace(thing, radius=rng.uniform(*_PAIR_RADII[thing.size])) for thing in (first, second))
         x1, y1 = _anywhere(rng, one.radius)
         x2, y2 = _anywhere(rng, other.radius)
         one, other = replace(one, x=x1, y=y1), replace(other, x=x2, y=y2)
         if relation_of(one, other) == where and apart(one, other):
             break
     return Scene((one, other), ground or ground_beside(rng, {one.colour, other.colour}), relation)
-
-
-def _pair_radius(rng: random.Random, thing: Thing) -> float:
-    low, high = _RADII[thing.size]
-    return min(rng.uniform(low, high), rng.uniform(0.18, 0.22))
 
 
 def _anywhere(rng: random.Random, radius: float) -> tuple[float, float]:

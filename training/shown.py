@@ -18,8 +18,9 @@ from sampling.guidance import Cond, denoiser
 from sampling.noise import initial_noise
 from sampling.run import sample
 from sampling.schedule import discrete, sigmas_for
+from training.crops import as_pixels
 from training.draw import Pixels
-from training.vae import Vae, as_pixels
+from training.vae import Vae
 from training.words import prompt_rows
 
 MODEL_SAMPLING = discrete("eps")

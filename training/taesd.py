@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.crops import Pool
 from training.loop import draws
 from training.memory import channels_last, channels_last_images
-from training.vae import Vae, as_tensor, vae_picture
+from training.vae import Vae
 
 WIDTH = 32  # the original has 64
 _SEED = 61
-_CROPS = 6
+_CROPS = 12
 
 
 class Clamp(nn.Module):
@@ -61,12 +62,9 @@ def new_pair() -> tuple[nn.Sequential, nn.Sequential]:
     return channels_last(encoder()), channels_last(decoder())
 
 
-def taesd_loss(vae: Vae, small: tuple[nn.Module, nn.Module], step: int) -> Tensor:
-    """The encoder follows our encoder's latents, the decoder shows the picture; both on crops of 64."""
-    tops, lefts = torch.randint(0, 65, (2, _CROPS), generator=draws(_SEED, step)).tolist()
-    pictures = [vae_picture(step * _CROPS + k, 128) for k in range(_CROPS)]
-    image = as_tensor([p[y : y + 64, x : x + 64] for p, y, x in zip(pictures, tops, lefts, strict=True)])
-    image = channels_last_images(image)
+def taesd_loss(vae: Vae, small: tuple[nn.Module, nn.Module], pool: Pool, step: int) -> Tensor:
+    """The encoder follows our encoder's latents, the decoder shows the picture; both on crops of 48."""
+    image = channels_last_images(pool.crops(_CROPS, 48, draws(_SEED, step)))
     latent = vae.encode(image)
     shown = image / 2 + 0.5
     own = small[0](shown)

@@ -28,13 +28,29 @@ UNET = UNetConfig(
     in_channels=4,
     out_channels=4,
     context_dim=TEXT.width,
-    # At the finest level attention over all pixels is most of the cost; one block of it is enough.
-    levels=(Level(64, (0,), (0, 1)), Level(64, (1,), (1, 1)), Level(96, (1,), (1, 1))),
+    # At the finest level attention over all pixels would be most of the cost; below it is nearly free.
+    levels=(Level(64, (0,), (0, 0)), Level(96, (1,), (1, 1)), Level(96, (1,), (1, 1))),
     middle_depth=1,
 )
 _SEED = 23
 _MIN_SNR = 5.0  # Hang et al. 2023: steps with little noise count less
 _UNKNOWN_SPREAD = 0.3
+
+
+@torch.no_grad()
+def _start_text(text: nn.Module) -> None:
+    """Positions as waves, so that "the word before" is one rotation for all of them (Vaswani et al. 2017)."""
+    for name, weight in text.named_parameters():
+        if name.endswith("position_embedding.weight"):
+            count, width = weight.shape
+            angles = torch.arange(count)[:, None] * torch.logspace(0, -1.78, width // 2)
+            weight.copy_(torch.cat((angles.sin(), angles.cos()), dim=1))
+        elif name.endswith("bias"):
+            weight.zero_()
+        elif name.endswith(("out_proj.weight", "fc2.weight")):
+            nn.init.normal_(weight, std=0.5 * weight.shape[1] ** -0.5)
+        elif weight.ndim == 2 and not name.endswith("embedding.weight"):
+            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
 
 @dataclass(frozen=True)
@@ -51,14 +67,18 @@ class TextAndUNet:
         text, unet = arch("clip_l").build(TEXT), arch("sd15_unet").build(UNET)
         channels_last(unet)
         table = nn.Embedding(len(known_tokens()) + 1, TEXT.width)
-        nn.init.normal_(table.weight, std=0.5)
-        for name, weight in text.named_parameters():
-            if name.endswith("position_embedding.weight"):
-                nn.init.normal_(weight, std=0.3)
+        nn.init.normal_(table.weight)
+        _start_text(text)
         for name, weight in unet.named_parameters():
             # Blocks begin as the identity and the output as zero, as in DDPM (Ho et al. 2020).
-            if name.endswith(("out_layers.3.weight", "proj_out.weight")) or name == "out.2.weight":
+            if name.endswith("out_layers.3.weight") or name == "out.2.weight":
                 nn.init.zeros_(weight)
+            # Not transformers: words must be heard from the first step on, each apart from the many paddings.
+            if name.endswith(("to_q.weight", "to_k.weight", "to_v.weight")):
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+            if name.endswith("proj_out.weight"):
+                with torch.no_grad():
+                    weight.mul_(0.3)
         return TextAndUNet(text, unet, table)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -113,10 +133,9 @@ def noise_loss(predicted: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
     return (weight * F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3))).mean()
 
 
-def diffusion_loss(model: TextAndUNet, data: LatentSet, batch: int, step: int) -> Tensor:
-    """One batch: pictures in a new random order each epoch, each with a caption made for this step."""
+def diffusion_loss(model: TextAndUNet, data: LatentSet, numbers: Sequence[int], step: int) -> Tensor:
+    """One batch of these pictures of `data`, each with a caption made for this step."""
     source = draws(_SEED, step)
-    numbers = picked(len(data), batch, step)
     captions = [
         training_caption(training_scene(data.first + number), random.Random(f"caption {step} {number}"))
         for number in numbers

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_service.archs.blocks.kl_vae_keys import VaeConfig
 from model_service.archs.registry import arch
-from training.draw import Pixels, render
+from training.crops import Pool
 from training.loop import draws
 from training.memory import channels_last, channels_last_images
-from training.scenes import NEW_SHAPE, Thing, random_look, scene_of, training_scene
 
 LATENT_SCALE = 0.18215  # every SD1.x sampler multiplies by it; the weights make the product's spread 1
 ENCODER = VaeConfig(3, 4, 4, (32, 32, 64, 96), 1)
 # Before each last convolution stands a norm over 32 groups. With three channels in a group a colour's own value passes
 # it (see `_carry_colours`); with one or two, only its sign could.
-DECODER = VaeConfig(3, 4, 4, (96, 32, 64, 96), 1)
+DECODER = VaeConfig(3, 4, 4, (96, 32, 64, 128), 1)
 _SEED = 11
 _KL = 1e-4
+_SHAKEN, _SHAKEN_FROM = 0.2, 1075  # about a tenth of the spread of unscaled latents
 _EDGE = 0.5
+_SQUARE = 2.0  # where an edge may lie here or there, squares teach a ramp and L1 nothing
+
+
+# The path of `_carry_colours`, which a tenth of the rate keeps intact.
+CARRIERS = tuple(f"{layer}.{part}" for layer in ("nin_shortcut", "norm_out", "conv_out") for part in ("weight", "bias"))
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,12 @@ class Vae:
             for name, weight in half.named_parameters():
                 if name.endswith(("conv2.weight", "mid.attn_1.proj_out.weight")):
                     nn.init.zeros_(weight)
-                if name.endswith(("nin_shortcut.weight", "sample.conv.weight", "conv_in.weight", "quant_conv.weight")):
-                    _start_as_copy(weight, averaging="downsample" in name)
+                if name.endswith(("nin_shortcut.weight", "conv_in.weight", "quant_conv.weight")):
+                    _start_as_copy(weight, _CENTRE)
+                if name.endswith("downsample.conv.weight"):
+                    _start_as_copy(weight, _MEAN)
+                if name.endswith("upsample.conv.weight"):
+                    _start_as_copy(weight, _TENT)
         _carry_colours(vae.encoder, "encoder.down.3.block.0.nin_shortcut", "encoder.norm_out", "encoder.conv_out")
         _carry_colours(vae.decoder, "decoder.up.0.block.0.nin_shortcut", "decoder.norm_out", "decoder.conv_out")
         with torch.no_grad():
@@ -77,21 +83,24 @@ class Vae:
         return cast("Tensor", self.decoder(latent / LATENT_SCALE)).clamp(-1, 1)
 
 
-@torch.no_grad()
-def _start_as_copy(weight: Tensor, averaging: bool) -> None:
-    """Let a convolution pass its inputs on; new channels keep small random weights.
+# What a kernel of three does along a side: pass on, average two, or (after doubling) interpolate linearly.
+_CENTRE, _MEAN, _TENT = (0.0, 1.0, 0.0), (0.5, 0.5, 0.0), (0.25, 0.5, 0.25)
 
-    With residual blocks that begin as nothing, each 8x8 block's mean colour reaches the latent and comes back from the
-    first step on, which saves the hours in which an autoencoder learns that red is red.
+
+@torch.no_grad()
+def _start_as_copy(weight: Tensor, line: tuple[float, float, float]) -> None:
+    """Let a convolution pass its inputs on through kernels line x line; new channels keep small random weights.
+
+    With residual blocks that begin as nothing, each 8x8 block's mean colour reaches the latent and comes back smoothly
+    interpolated from the first step on: what is left to learn is to sharpen. From sharp 8x8 blocks it hardly learns.
     """
     weight.mul_(0.5)
-    side = weight.shape[-1]
+    kernel = torch.tensor(line)[:, None] * torch.tensor(line)[None]
+    if weight.shape[-1] == 1:
+        kernel = kernel[1:2, 1:2]
     for channel in range(min(weight.shape[:2])):
         weight[channel].zero_()
-        if averaging:
-            weight[channel, channel, :2, :2] = 0.25
-        else:
-            weight[channel, channel, side // 2, side // 2] = 1.0
+        weight[channel, channel] = kernel
 
 
 @torch.no_grad()
@@ -121,49 +130,21 @@ def _carry_colours(half: nn.Module, before: str, norm: str, after: str) -> None:
         out.bias[colour] -= level / (1 + math.exp(-level)) / (sharers * slope)
 
 
-def as_tensor(pictures: list[Pixels]) -> Tensor:
-    """[B, 3, H, W] in -1..1."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def as_pixels(images: Tensor) -> list[Pixels]:
-    """RGB pictures [H, W, 3] of images in -1..1, rounded."""
-    whole = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
-    return [np.asarray(picture) for picture in whole.numpy()]
-
-
-def vae_picture(number: int, side: int) -> Pixels:
-    """Any picture of the domain, other drawing styles, the new shape and soft colours included."""
-    rng = random.Random(f"vae {number}")
-    kind = rng.random()
-    if kind < 0.05:
-        smooth = torch.rand((1, 3, rng.choice((2, 4, 9)), 5), generator=torch.Generator().manual_seed(number))
-        return as_pixels(F.interpolate(smooth * 2 - 1, (side, side), mode="bicubic", align_corners=True))[0]
-    if kind < 0.16:
-        scene = training_scene(10_000_000 + number)
-        return render(scene, side, "flat" if scene.landscape else "blueprint")
-    if kind < 0.2:
-        return render(scene_of(rng, [Thing(NEW_SHAPE, random_look(rng).colour, rng.choice(("", "large")))]), side)
-    return render(training_scene(20_000_000 + number), side)
-
-
-def vae_loss(vae: Vae, step: int) -> Tensor:
-    """L1 of colours and of their differences between neighbours, with a light pull of the latents to a unit normal."""
+def vae_loss(vae: Vae, pool: Pool, step: int) -> Tensor:
+    """L1 and squares of colours, L1 of their differences between neighbours, and a light pull to a unit normal."""
     source = draws(_SEED, step)
-    if step % 4 == 3:
-        image = as_tensor([vae_picture(step * 4, 128)])
-    else:
-        tops, lefts = torch.randint(0, 65, (2, 4), generator=source).tolist()
-        pictures = [vae_picture(step * 4 + k, 128) for k in range(4)]
-        image = as_tensor([p[y : y + 64, x : x + 64] for p, y, x in zip(pictures, tops, lefts, strict=True)])
-    image = channels_last_images(image)
+    count, side = (2, 96) if step % 6 == 5 else (8, 48)  # large ones now and then: borders are fewer in them
+    image = channels_last_images(pool.crops(count, side, source))
     mean, log_variance = vae.moments(image)
-    latent = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=source)
+    # What a sampler hands to the decoder is never quite right: in the end it learns to pass over small faults.
+    spread = (log_variance.exp() + (_SHAKEN**2 if step >= _SHAKEN_FROM else 0.0)).sqrt()
+    latent = mean + spread * torch.randn(mean.shape, generator=source)
     shown = vae.decoder(latent)
     kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
     across = (shown.diff(dim=3) - image.diff(dim=3)).abs().mean()
     down = (shown.diff(dim=2) - image.diff(dim=2)).abs().mean()
-    return cast("Tensor", (shown - image).abs().mean() + _EDGE * (across + down) + _KL * kl)
+    error = (shown - image).abs().mean() + _SQUARE * (shown - image).square().mean()
+    return cast("Tensor", error + _EDGE * (across + down) + _KL * kl)
 
 
 @torch.no_grad()

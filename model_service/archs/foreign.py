@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # family -> groups of name parts; a group hits when each of its parts occurs in some tensor name
-_FAMILIES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
+FAMILIES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "LoRA or another adapter",
         (("lora_unet_",), ("lora_te",), (".lora_up.",), (".lora_A.",), (".hada_w1_a",), (".lokr_w1",)),
@@ -39,7 +39,7 @@ _FAMILIES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
 def recognise(names: Iterable[str]) -> str | None:
     """Name of the family that these tensor names betray, None where they tell nothing."""
     joined = "\n".join(names)
-    for family, groups in _FAMILIES:
+    for family, groups in FAMILIES:
         if any(all(part in joined for part in group) for group in groups):
             return family
     return None

@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from kit.errors import NotFound
+from kit.errors import InvalidModel, NotFound
 from model_service.catalogue.folders import Folders
 from model_service.catalogue.identity import FileStamp, Identities, stamp_of
 from model_service.catalogue.listing import Listings
+from model_service.catalogue.sums import check_sum
 from model_service.weights.header import Header
 from model_service.weights.reader import read_header
 
@@ -74,7 +75,11 @@ class Catalogue:
             if known is not None:
                 self._headers.move_to_end(key)
                 return known
-        header = read_header(path)
+        try:
+            header = read_header(path)
+        except InvalidModel:
+            self.digest_at(path)  # says more where the file is listed
+            raise
         with self._guard:
             self._headers[key] = header
             while len(self._headers) > KEPT_HEADERS:
@@ -82,12 +87,14 @@ class Catalogue:
         return header
 
     def digest(self, folder: str, name: str) -> str:
-        """BLAKE3 of a file's content; errors as `resolve` and `Identities.digest`."""
-        return self._identities.digest(self.resolve(folder, name))
+        """BLAKE3 of a file's content; errors as `resolve`, `Identities.digest` and `check_sum`."""
+        return self.digest_at(self.resolve(folder, name))
 
     def digest_at(self, path: Path) -> str:
         """BLAKE3 of a file that `resolve` gave."""
-        return self._identities.digest(path)
+        digest = self._identities.digest(path)
+        check_sum(path, digest)
+        return digest
 
 
 def _nearest(name: str, names: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kit import starter
 from orchestrator.graph.kinds import Json
 
 SHOWN_CHOICES = 20
@@ -105,7 +106,8 @@ def not_in_list(name: str, config: Json, value: Json, choices: list[Json]) -> Pr
     long = len(choices) > SHOWN_CHOICES
     shown = f"(list of length {len(choices)})" if long else str(choices)
     extra = _received(name, None if long else config, value)
-    return Problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}", extra)
+    advice = f"; {starter.ADVICE}" if starter.is_starter(value) else ""
+    return Problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}{advice}", extra)
 
 
 def invalid_file(name: str, content: str, value: Json) -> Problem:

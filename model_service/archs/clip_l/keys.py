@@ -10,6 +10,7 @@ from model_service.archs.spec import Fact, Part, Signature, TensorSpec
 
 _LAYER = "text_model.encoder.layers."
 _HEAD_WIDTH = 64
+_FEWEST_HEADS = 4  # one would read a caption one word a layer
 # OpenCLIP's larger text models are distributed with the same names; they use another activation.
 _FIRST_LAYER_OF_LARGER_MODELS = 22
 
@@ -27,7 +28,7 @@ class ClipConfig:
 
     @property
     def heads(self) -> int:
-        return max(1, self.width // _HEAD_WIDTH)
+        return max(_FEWEST_HEADS, self.width // _HEAD_WIDTH)
 
     @property
     def end_token(self) -> int:

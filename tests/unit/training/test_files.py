@@ -5,19 +5,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from kit.errors import InvalidModel
+from kit.starter import CHECKPOINT, LORA
 from model_service.archs.registry import detect
+from model_service.catalogue.hashing import content_digest
+from model_service.catalogue.sums import check_sum
 from model_service.weights.lora_file import lora_content
 from model_service.weights.lora_names import lora_aliases
 from model_service.weights.reader import read_header
-from training.adapters import LORA
 from training.controlnet import controlled, copied_from
+from training.crops import any_picture, as_tensor
 from training.lora import Lora, patched
-from training.run import CHECKPOINT, Workshop, write_checkpoint
+from training.run import Workshop, write_checkpoint
 from training.shown import Checkpoint, Settings
 from training.taesd import new_pair
 from training.text_and_unet import TEXT, UNET, TextAndUNet
 from training.upscaler import new_upscaler
-from training.vae import DECODER, ENCODER, LATENT_SCALE, Vae, as_tensor, fold_scale, vae_picture
+from training.vae import DECODER, ENCODER, LATENT_SCALE, Vae, fold_scale
 from training.words import UNKNOWN, known_tokens, prompt_rows
 from training.write import write_weights
 
@@ -35,8 +39,20 @@ def test_the_checkpoint_is_detected_as_its_three_parts(models: Path) -> None:
     assert found == {"sd15_unet": UNET, "clip_l": TEXT, "kl_vae_decoder": DECODER, "kl_vae_encoder": ENCODER}
 
 
+def test_a_written_file_is_listed_and_damage_is_found(models: Path) -> None:
+    file = models / CHECKPOINT
+    check_sum(file, content_digest(file))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    (models / "checkpoints" / "other.safetensors").write_bytes(content)
+    check_sum(models / "checkpoints" / "other.safetensors", content_digest(models / "checkpoints/other.safetensors"))
+    with pytest.raises(InvalidModel, match="python -m training") as caught:
+        check_sum(file, content_digest(models / "checkpoints/other.safetensors"))
+    assert caught.value.reason == "WEIGHTS_DAMAGED"
+
+
 def test_the_checkpoint_is_small_and_loads_into_every_weight(models: Path) -> None:
-    assert (models / CHECKPOINT).stat().st_size < 18_000_000
+    assert (models / CHECKPOINT).stat().st_size < 19_500_000
     (picture,) = Checkpoint.load(models / CHECKPOINT).pictures(["a red circle"], [1], Settings(side=64, steps=2))
     assert picture.shape == (64, 64, 3)
 
@@ -44,7 +60,7 @@ def test_the_checkpoint_is_small_and_loads_into_every_weight(models: Path) -> No
 def test_a_lora_names_only_weights_of_the_checkpoint(models: Path) -> None:
     checkpoint = Checkpoint.load(models / CHECKPOINT)
     lora = Lora.new(checkpoint)
-    write_weights(lora.file_tensors(), models / LORA, "test")
+    write_weights(lora.file_tensors(), models, LORA, "test")
     content = lora_content(read_header(models / LORA))
     assert content.strangers == ()
     parts = {part.arch.id: part for part in detect(read_header(models / CHECKPOINT))}
@@ -100,7 +116,7 @@ def test_taesd_and_upscaler_have_the_layouts_of_their_families() -> None:
 
 def test_folding_makes_latents_white_and_changes_no_picture() -> None:
     vae = Vae.new()
-    images = as_tensor([vae_picture(number, 64) for number in range(6)])
+    images = as_tensor([any_picture(number, 64) for number in range(6)])
     before = vae.decoder(vae.encoder(images))
     fold_scale(vae, images)
     latents = vae.encode(images).permute(1, 0, 2, 3).flatten(1)
