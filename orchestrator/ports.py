@@ -120,3 +120,5 @@ class Ctx:
     check_cancelled: Callable[[], None]
     span: Callable[[str], AbstractContextManager[object]]
     settings: Mapping[str, object] = field(default_factory=dict)
+    graph: Mapping[str, object] = field(default_factory=dict)
+    """Every node of the run as JSON, those that others expanded into included (hidden input DYNPROMPT)."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from kit import telemetry
 from orchestrator.clients.models import GrpcModels
+from orchestrator.engine.caller import CtxFactory
 from orchestrator.engine.cancel import Cancel
 from orchestrator.engine.run import Engine
-from orchestrator.graph.prompt import Graph, parse
+from orchestrator.graph.prompt import parse
 from orchestrator.ports import Artifacts, Ctx, Progress
 from orchestrator.runs.events import Body
 from orchestrator.runs.records import FreeRequest, Outcome, RunRecord, RunState
@@ -34,7 +35,7 @@ class EngineExecutor:
         cancel = Cancel()
         watcher = asyncio.create_task(_cancel_when(stop, cancel))
         try:
-            outcome = await self.engine.run(graph, run.outputs_to_execute, self._ctx_factory(run, graph), tell, cancel)
+            outcome = await self.engine.run(graph, run.outputs_to_execute, self._ctx_factory(run), tell, cancel)
         finally:
             watcher.cancel()
         return Outcome(
@@ -48,13 +49,12 @@ class EngineExecutor:
         if request.free_memory:
             self.engine.cache.clear()
 
-    def _ctx_factory(self, run: RunRecord, graph: Graph) -> Callable[[str, Progress, Callable[[], None]], Ctx]:
+    def _ctx_factory(self, run: RunRecord) -> CtxFactory:
         prompt: Mapping[str, object] = json.loads(run.prompt_json)
         extra = json.loads(run.extra_data_json or b"{}").get("extra_pnginfo")
         pnginfo = extra if isinstance(extra, dict) else None
 
-        def make(node_id: str, progress: Progress, check_cancelled: Callable[[], None]) -> Ctx:
-            node_type = str(graph.nodes[node_id].class_type)
+        def make(node_id: str, node_type: str, progress: Progress, check_cancelled: Callable[[], None]) -> Ctx:
             return Ctx(
                 run_id=run.run_id,
                 node_id=node_id,

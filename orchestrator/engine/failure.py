@@ -43,6 +43,12 @@ def failed(
     )
 
 
+def blocked(node_id: str, node_type: str, message: str, executed: Sequence[str]) -> Failed:
+    """A call that did not take place, told as ComfyUI does; the run goes on."""
+    text = f"Execution Blocked: {message}"
+    return Failed(node_id, node_type, tuple(executed), text, "ExecutionBlocked", reason="BLOCKED")
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Python's, or a framework's own, told by name or text: the engine knows no framework.
 

@@ -12,21 +12,25 @@ from orchestrator.graph.prompt import Graph, Literal, Malformed, Node, Ref
 
 
 def node_keys(
-    graph: Graph, impls: Mapping[str, NodeImpl], fingerprints: Mapping[str, str | None], salt: str
+    graph: Graph,
+    impls: Mapping[str, NodeImpl],
+    fingerprints: Mapping[str, str | None],
+    salt: str,
+    known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Key (64 hex digits) of every node of the graph that has one.
+    """Key (64 hex digits) of every node of the graph that has one; `known`: keys of nodes outside that it links to.
 
     In it: class, its version, canonical inputs (undeclared ones too), fingerprint, keys of linked outputs, and `salt`
     (engine and graph versions). Not in it: node id (unless the class sees it), `_meta`. A node whose fingerprint is
     None gets a key that never occurs again. No key: unknown class, links to nowhere or in a circle, or a class with a
     fingerprint that is missing in `fingerprints`; all that depends on such a node has none either.
     """
-    keys: dict[str, str] = {}
+    keys: dict[str, str] = dict(known or {})
     for node in _sources_first(graph):
         impl = impls.get(str(node.class_type))
         sources = {ref.node_id for _, ref in node.refs()}
-        known = impl is not None and node.inputs is not None and all(source in keys for source in sources)
-        if impl is None or not known or (impl.fingerprint is not None and node.id not in fingerprints):
+        whole = impl is not None and node.inputs is not None and all(source in keys for source in sources)
+        if impl is None or not whole or (impl.fingerprint is not None and node.id not in fingerprints):
             continue
         keys[node.id] = _key(node, impl, keys, fingerprints, salt)
     return keys

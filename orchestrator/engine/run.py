@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
-from kit.errors import Stopped, Unsupported
-from kit.telemetry import SPAN_NODE
+from kit.errors import HeliographError, Stopped, Unsupported
 from orchestrator.engine import events
 from orchestrator.engine.cache import Entry, ResultCache
-from orchestrator.engine.call import Inputs, Result, gather, refuse_values, run_async, run_sync
+from orchestrator.engine.call import Expansion, Needs, Result, gather, resolved
+from orchestrator.engine.caller import Answer, Caller, CtxFactory, Growth, Job
 from orchestrator.engine.cancel import Cancel
-from orchestrator.engine.failure import failed, out_of_memory
+from orchestrator.engine.expand import circle, no_key, refuse_strangers
+from orchestrator.engine.failure import blocked, failed, out_of_memory
+from orchestrator.engine.grown import Grown
 from orchestrator.engine.keys import node_keys
 from orchestrator.engine.outcome import Outcome, State
 from orchestrator.engine.plan import FREE, LANES, Plan
 from orchestrator.engine.states import States
 from orchestrator.graph.declare import NodeImpl
-from orchestrator.graph.prompt import Graph, Literal, Ref
-from orchestrator.ports import Ctx, PreviewImage, Progress
+from orchestrator.graph.prompt import Graph, Ref
+from orchestrator.ports import PreviewImage
 
-CtxFactory = Callable[[str, Progress, Callable[[], None]], Ctx]
-"""(node id, progress, check_cancelled) -> what that node gets."""
-
-T = TypeVar("T")
 Emit = Callable[[events.Event], None]
 
 
@@ -68,14 +62,6 @@ class Engine:
             threads.shutdown(wait=True)
 
 
-@dataclass(frozen=True)
-class _Job:
-    node_id: str
-    key: str
-    impl: NodeImpl
-    inputs: Inputs
-
-
 class _Run:
     def __init__(
         self,
@@ -88,13 +74,20 @@ class _Run:
     ) -> None:
         self._engine = engine
         self._graph = graph
+        self._grown = Grown(graph)
+        self._nodes = self._grown.nodes
         self._outputs = outputs
-        self._ctx_factory = ctx_factory
         self._emit = emit
         self._cancel = cancel
         self._loop = asyncio.get_running_loop()
-        self._states = States()
-        self._jobs: dict[asyncio.Task[Result], _Job] = {}
+        self._states = States(self._grown.origin)
+        self._caller = Caller(
+            engine.impls, engine.threads, self._grown, ctx_factory, self._advance,
+            lambda: self._cancel.is_set() or self._ended is not None,
+        )  # fmt: skip
+        self._jobs: dict[asyncio.Task[Answer], Job] = {}
+        self._expanded: dict[str, tuple[Job, Expansion]] = {}  # nodes whose graph is running
+        self._doing: dict[str, str] = {}  # by key: the node that was started for it
         self._twins: dict[str, list[str]] = {}  # nodes that wait for an equal one that is running
         self._values: dict[str, tuple[tuple[object, ...], ...]] = {}  # by key, while somebody needs them
         self._needed_by: Counter[str] = Counter()
@@ -124,10 +117,8 @@ class _Run:
     async def _prepare(self) -> None:
         engine, cache = self._engine, self._engine.cache
         needed = self._needed()
-        fingerprints: dict[str, str | None] = {}
-        if printed := self._fingerprinted(needed):
-            work = _in_context(partial(self._fingerprints, printed))
-            fingerprints = await self._loop.run_in_executor(engine.threads["cpu"], work)
+        known = {node_id: self._nodes[node_id] for node_id in needed if node_id in self._nodes}
+        fingerprints = await self._caller.fingerprints(known)
         self._keys = node_keys(self._graph, engine.impls, fingerprints, engine.salt)
         cache.begin(frozenset(self._keys.values()))
         found = {node_id: cache.get(self._keys[node_id]) for node_id in self._graph.nodes if node_id in self._keys}
@@ -137,14 +128,17 @@ class _Run:
         if unknown := [node_id for node_id in needed if node_id not in self._keys]:
             self._refuse(unknown[0])
             return
-        self._plan = Plan(self._graph, engine.impls, self._outputs, entries.keys())
+        self._plan = Plan(self._nodes, engine.impls, entries.keys())
+        self._plan.add(self._outputs)
+        # What a node expands into may link to anything: then nothing is let go before the end.
+        self._keep_all = any(self._impl(node_id).expands for node_id in needed)
         for node_id in self._plan.pending:
             if node_id not in entries:
                 self._needed_by.update(self._source_keys(node_id))
         for node_id, entry in entries.items():
             key = self._keys[node_id]
             self._shown[key] = Entry((), entry.ui, entry.meta)
-            if self._needed_by[key]:
+            if self._needed_by[key] or self._keep_all:
                 self._values[key] = entry.outputs
 
     def _refuse(self, node_id: str) -> None:
@@ -167,34 +161,16 @@ class _Run:
                 stack.extend(ref.node_id for _, ref in self._graph.nodes[node_id].refs())
         return needed
 
-    def _fingerprinted(self, needed: Iterable[str]) -> list[str]:
-        """Those of the nodes that outputs need; the others' files are none of this run's business."""
-        known = (node_id for node_id in needed if node_id in self._graph.nodes)
-        impls = {node_id: self._engine.impls.get(str(self._graph.nodes[node_id].class_type)) for node_id in known}
-        return [node_id for node_id, impl in impls.items() if impl is not None and impl.fingerprint is not None]
-
-    def _fingerprints(self, printed: Iterable[str]) -> dict[str, str | None]:
-        """In a thread: they read files."""
-        return {node_id: None if self._cancel.is_set() else self._fingerprint(node_id) for node_id in printed}
-
-    def _fingerprint(self, node_id: str) -> str | None:
-        impl = self._impl(node_id)
-        assert impl.fingerprint is not None
-        inputs = self._graph.nodes[node_id].inputs or {}
-        literals = {name: value.value for name, value in inputs.items() if isinstance(value, Literal)}
-        try:
-            return impl.fingerprint(self._ctx(node_id), literals)
-        except Exception:  # noqa: BLE001  # boundary: the node runs, meets the same trouble and the client is told
-            return None
-
     def _start_ready(self) -> bool:
         """True: stopped after an async node, more may be ready."""
         while self._ended is None and (node_id := self._plan.take(self._open_lanes())) is not None:
             key = self._keys[node_id]
-            if key in self._shown:
+            if node_id in self._expanded:
+                self._conclude(node_id)
+            elif key in self._shown:
                 self._reuse(node_id, self._shown[key])
-            elif key in self._twins:
-                self._twins[key].append(node_id)
+            elif self._doing.setdefault(key, node_id) != node_id:
+                self._twins.setdefault(key, []).append(node_id)
             else:
                 self._start(node_id, key)
                 if self._impl(node_id).is_async:
@@ -209,34 +185,20 @@ class _Run:
         return [FREE, *(lane for lane in LANES if busy[lane] < slots[lane])]
 
     def _reuse(self, node_id: str, entry: Entry) -> None:
-        self._emit(events.Executed(node_id, node_id, entry.ui))
+        self._emit(events.Executed(node_id, self._grown.origin(node_id).display, entry.ui))
         self._emit(self._states.finish(node_id))
         self._consumed(node_id)
         self._plan.done(node_id)
 
     def _start(self, node_id: str, key: str) -> None:
         self._emit(self._states.begin(node_id))
-        self._emit(events.Executing(node_id, node_id))
+        self._emit(events.Executing(node_id, self._grown.origin(node_id).display))
         impl = self._impl(node_id)
         if self._cancel.is_set():
             self._interrupt(node_id)
             return
-        job = _Job(node_id, key, impl, gather(self._graph.nodes[node_id], impl, self._value))
-        self._twins[key] = []
-        self._jobs[self._loop.create_task(self._call(job), name=f"node {node_id}")] = job
-
-    async def _call(self, job: _Job) -> Result:
-        refuse_values(self._graph.nodes[job.node_id], job.impl.spec)
-        ctx = self._ctx(job.node_id)
-        if job.impl.is_async:
-            with ctx.span(SPAN_NODE):
-                return await run_async(job.impl, ctx, job.inputs)
-
-        def in_thread() -> Result:
-            with ctx.span(SPAN_NODE):
-                return run_sync(job.impl, ctx, job.inputs)
-
-        return await self._loop.run_in_executor(self._engine.threads[job.impl.spec.lane], _in_context(in_thread))
+        job = Job(node_id, key, impl, gather(self._nodes[node_id], impl, self._value))
+        self._jobs[self._loop.create_task(self._caller.call(job), name=f"node {node_id}")] = job
 
     async def _step(self) -> None:
         """Starts what can start; waits until a node has ended or somebody cancels."""
@@ -244,7 +206,10 @@ class _Run:
         if self._ended is not None:
             return
         if not self._jobs:
-            self._end("succeeded", events.Succeeded())
+            if stuck := self._plan.stuck:
+                self._fail_in_circle(stuck)
+            else:
+                self._end("succeeded", events.Succeeded())
             return
         if at_once:  # an async node that never waits is done before anything else begins, and so is its progress
             await asyncio.sleep(0)
@@ -270,11 +235,11 @@ class _Run:
             if job.impl.is_async:
                 task.cancel()
 
-    def _finish(self, task: asyncio.Task[Result]) -> None:
+    def _finish(self, task: asyncio.Task[Answer]) -> None:
         job = self._jobs.pop(task)
         error: BaseException | None = Stopped("cancelled") if task.cancelled() else task.exception()
         if error is None:
-            self._keep(job, task.result())
+            self._take(job, task.result())
         elif self._ended is not None:
             return
         elif isinstance(error, Stopped):
@@ -282,36 +247,109 @@ class _Run:
         else:
             self._fail(job, error)
 
-    def _keep(self, job: _Job, result: Result) -> None:
-        node_id = job.node_id
-        meta = {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
+    def _take(self, job: Job, answer: Answer) -> None:
+        match answer:
+            case Result():
+                self._keep(job, answer)
+            case _ if self._ended is not None:
+                return
+            case Needs(names):
+                sources = (value for name, value in self._nodes[job.node_id].refs() if name in names)
+                self._plan.wait(job.node_id, (ref.node_id for ref in sources))
+            case Growth():
+                try:
+                    self._expand(job, answer)
+                except HeliographError as error:
+                    self._fail(job, error)
+
+    def _expand(self, job: Job, growth: Growth) -> None:
+        """The node waits for what it expanded into."""
+        node_id, children = job.node_id, growth.children
+        self._grown.grow(node_id, children)
+        impls, salt = self._engine.impls, self._engine.salt
+        known = node_keys(Graph(children), impls, growth.fingerprints, salt, known=self._keys)
+        if keyless := [child for child in children if child not in known]:
+            raise no_key(children, keyless, self._nodes)
+        self._keys = known
+        cached = [child for child in children if self._from_cache(known[child])]
+        self._plan.found(cached)
+        self._tell_blocked(job, growth.expansion.blocked)
+        if growth.expansion.ui is not None:
+            shown = self._grown.origin(node_id).display
+            self._emit(events.Executed(node_id, shown, growth.expansion.ui))
+        self._expanded[node_id] = (job, growth.expansion)
+        outputs = [child for child in children if self._impl(child).spec.output_node]
+        links = [ref.node_id for ref in growth.expansion.links()]
+        refuse_strangers(links, self._nodes)
+        self._plan.add(outputs)
+        self._plan.wait(node_id, [*links, *outputs])
+
+    def _from_cache(self, key: str) -> bool:
+        """Whether an equal node has run before; then its values are at hand."""
+        if key in self._values:
+            return True
+        entry = self._engine.cache.get(key)
+        if entry is None:
+            return False
+        self._shown[key] = Entry((), entry.ui, entry.meta)
+        self._values[key] = entry.outputs
+        return True
+
+    def _conclude(self, node_id: str) -> None:
+        """What the node expanded into has run."""
+        job, expansion = self._expanded.pop(node_id)
+        try:
+            outputs = resolved(job.impl.spec, expansion, self._value)
+        except HeliographError as error:
+            self._fail(job, error)
+            return
+        self._keep(job, Result(outputs, expansion.ui), told=True)
+
+    def _keep(self, job: Job, result: Result, *, told: bool = False) -> None:
+        """`told`: what the node showed was told before."""
+        node_id, origin = job.node_id, self._grown.origin(job.node_id)
+        meta = origin.as_meta(node_id)
         entry = Entry(result.outputs, result.ui, meta)
         self._engine.cache.put(job.key, entry)
         self._shown[job.key] = Entry((), result.ui, meta)
         self._executed.append(node_id)
-        if self._needed_by[job.key]:
+        if self._needed_by[job.key] or self._keep_all:
             self._values[job.key] = result.outputs
         if self._ended is not None:
             return
-        if result.ui is not None:
-            self._emit(events.Executed(node_id, node_id, result.ui))
+        self._tell_blocked(job, result.blocked)
+        if result.ui is not None and not told:
+            self._emit(events.Executed(node_id, origin.display, result.ui))
         self._emit(self._states.finish(node_id))
         self._consumed(node_id)
         self._plan.done(node_id)
         for twin in self._twins.pop(job.key, ()):
             self._plan.release(twin)
 
-    def _fail(self, job: _Job, error: BaseException) -> None:
+    def _tell_blocked(self, job: Job, messages: Iterable[str]) -> None:
+        """To the client, as an error; the run goes on."""
+        for message in messages:
+            real = self._grown.origin(job.node_id).real
+            self._emit(blocked(real, job.impl.spec.id, message, self._executed))
+
+    def _fail_in_circle(self, stuck: list[str]) -> None:
+        """Only what nodes expanded into can do that: submitted circles are refused."""
+        node_id = next((node_id for node_id in stuck if node_id in self._expanded), stuck[0])
+        impl = self._impl(node_id)
+        self._fail(Job(node_id, "", impl, {}), circle(stuck))
+
+    def _fail(self, job: Job, error: BaseException) -> None:
         if out_of_memory(error):
             self._engine.cache.keep_only(frozenset(self._keys.values()))
         event = failed(
-            job.node_id, job.impl.spec.id, error,
+            self._grown.origin(job.node_id).real, job.impl.spec.id, error,
             executed=self._executed, node_ids=tuple(self._graph.nodes), inputs=job.inputs, debug=self._engine.debug,
         )  # fmt: skip
         self._end("failed", event)
 
     def _interrupt(self, node_id: str) -> None:
-        self._end("interrupted", events.Interrupted(node_id, self._impl(node_id).spec.id, tuple(self._executed)))
+        real, node_type = self._grown.origin(node_id).real, self._impl(node_id).spec.id
+        self._end("interrupted", events.Interrupted(real, node_type, tuple(self._executed)))
 
     def _end(self, state: State, event: events.Event) -> None:
         self._ended = state
@@ -328,22 +366,23 @@ class _Run:
     def _outcome(self, state: State) -> Outcome:
         entries = {
             node_id: self._shown[key]
-            for node_id in self._graph.nodes
+            for node_id in self._nodes
             if (key := self._keys.get(node_id)) in self._shown and key is not None
         }
         shown = {node_id: entry.ui for node_id, entry in entries.items() if entry.ui is not None}
         meta = {node_id: entries[node_id].meta for node_id in shown}
         return Outcome(state, shown, meta, self._cached, tuple(self._executed))
 
-    def _value(self, ref: Ref) -> tuple[object, ...]:
-        return self._values[self._keys[ref.node_id]][ref.slot]
+    def _value(self, ref: Ref) -> tuple[object, ...] | None:
+        found = self._values.get(self._keys.get(ref.node_id, ""))
+        return None if found is None or ref.slot >= len(found) else found[ref.slot]
 
     def _source_keys(self, node_id: str) -> set[str]:
-        return {self._keys[ref.node_id] for _, ref in self._graph.nodes[node_id].refs()}
+        return {self._keys[ref.node_id] for _, ref in self._nodes[node_id].refs()}
 
     def _consumed(self, node_id: str) -> None:
         """The node needs its inputs no longer; values that nobody needs are let go."""
-        if node_id in self._cached:
+        if node_id in self._cached or self._keep_all:
             return
         for key in self._source_keys(node_id):
             self._needed_by[key] -= 1
@@ -351,28 +390,13 @@ class _Run:
                 self._values.pop(key, None)
 
     def _impl(self, node_id: str) -> NodeImpl:
-        return self._engine.impls[str(self._graph.nodes[node_id].class_type)]
-
-    def _ctx(self, node_id: str) -> Ctx:
-        def check_cancelled() -> None:
-            if self._cancel.is_set() or self._ended is not None:
-                raise Stopped("the run was stopped", node_id=node_id)
-
-        def progress(value: float, maximum: float, preview: PreviewImage | None = None) -> None:
-            check_cancelled()
-            self._loop.call_soon_threadsafe(self._advance, node_id, value, maximum, preview)
-
-        return self._ctx_factory(node_id, progress, check_cancelled)
+        return self._engine.impls[str(self._nodes[node_id].class_type)]
 
     def _advance(self, node_id: str, value: float, maximum: float, preview: PreviewImage | None) -> None:
         if self._ended is not None or not self._states.running(node_id):
             return
         self._emit(self._states.advance(node_id, value, maximum))
         if preview is not None:
-            self._emit(events.Previewed(node_id, node_id, "", node_id, preview))
+            origin = self._grown.origin(node_id)
+            self._emit(events.Previewed(node_id, origin.display, origin.parent, origin.real, preview))
         self._emit(events.Progress(node_id, value, maximum))
-
-
-def _in_context(function: Callable[[], T]) -> Callable[[], T]:
-    """For another thread, with this one's context variables (the current span)."""
-    return partial(contextvars.copy_context().run, function)

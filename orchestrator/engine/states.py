@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator.engine.events import NodeState, NodeStates
+from orchestrator.engine.grown import Origin
 
 
 class States:
     """Nodes that left "pending", in the order in which they did."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Callable[[str], Origin]) -> None:
+        self._origin = origin
         self._states: dict[str, NodeState] = {}
 
     def begin(self, node_id: str) -> NodeStates:
@@ -31,5 +35,6 @@ class States:
         return known is not None and not known.finished
 
     def _set(self, node_id: str, value: float, maximum: float, *, finished: bool) -> NodeStates:
-        self._states[node_id] = NodeState(node_id, value, maximum, finished, node_id, "", node_id)
+        of = self._origin(node_id)
+        self._states[node_id] = NodeState(node_id, value, maximum, finished, of.display, of.parent, of.real)
         return NodeStates(tuple(self._states.values()))

@@ -15,6 +15,9 @@ from orchestrator.graph.spec import HiddenInput, Input, Lane, NodeOutput, NodeSp
 Fingerprint = Callable[[Any, Mapping[str, object]], str | None]
 """(ctx, literal inputs) -> text that changes when the node must run again; None: it must always run."""
 
+LazyCheck = Callable[..., Any]
+"""(ctx, **inputs), None for what has not run -> names of lazy inputs that are needed; may be a coroutine function."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "DYNPROMPT"})
 _PYTHON_TYPES: Mapping[type[Kind], tuple[type, ...]] = MappingProxyType(
@@ -28,13 +31,18 @@ class BadDeclaration(TypeError):
 
 @dataclass(frozen=True)
 class NodeImpl:
-    """A spec with its code. `extra_inputs`: the function takes undeclared linked inputs by **kwargs."""
+    """A spec with its code.
+
+    `extra_inputs`: the function takes undeclared linked inputs by **kwargs. `expands`: it may return a graph.
+    """
 
     spec: NodeSpec
     function: Callable[..., Any]
     fingerprint: Fingerprint | None
     is_async: bool
     extra_inputs: bool
+    lazy: LazyCheck | None = None
+    expands: bool = False
 
 
 def node(
@@ -54,6 +62,8 @@ def node(
     version: int = 1,
     idempotent: bool = True,
     fingerprint: Fingerprint | None = None,
+    lazy: LazyCheck | None = None,
+    expands: bool = False,
     description: str | None = None,
 ) -> Callable[[_F], _F]:
     """Declares the function as node class `class_type` and attaches the NodeImpl as `__node__`.
@@ -76,7 +86,10 @@ def node(
         )  # fmt: skip
         _check(spec, signature)
         extra = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-        impl = NodeImpl(spec, function, fingerprint, inspect.iscoroutinefunction(function), extra)
+        is_async = inspect.iscoroutinefunction(function)
+        if (lazy is None) != (not any(item.lazy for item in spec.inputs)):
+            raise BadDeclaration(f"{class_type}: lazy inputs and a function that asks for them come together")
+        impl = NodeImpl(spec, function, fingerprint, is_async, extra, lazy, expands)
         function.__node__ = impl  # type: ignore[attr-defined]  # functions take attributes; the type system cannot say so
         return function
 

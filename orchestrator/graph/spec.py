@@ -10,8 +10,8 @@ from typing import Literal
 from orchestrator.graph.kinds import Bool, Float, InputFile, Int, Json, Kind, Link, Lists, OneOf, Text
 
 __all__ = [
-    "Bool", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane", "Link", "Lists", "NodeOutput",
-    "NodeSpec", "OneOf", "Output", "Text",
+    "Blocker", "Bool", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane", "Link", "Lists",
+    "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
 ]  # fmt: skip
 
 Lane = Literal["cpu", "accelerator"]
@@ -24,6 +24,11 @@ class Input:
     name: str
     kind: Kind
     required: bool = True
+
+    @property
+    def lazy(self) -> bool:
+        """Its source runs only if the node asks for it."""
+        return bool((self.kind.options or {}).get("lazy"))
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class NodeSpec:
         """Inputs that a prompt may leave out."""
         return tuple(item for item in self.inputs if not item.required)
 
+    def is_lazy(self, name: str) -> bool:
+        """Whether the input of this name is declared, and lazy."""
+        item = self._by_name.get(name)
+        return item is not None and item.lazy
+
     def wants(self, hidden_type: str) -> bool:
         """Whether a hidden input of this type is declared."""
         return any(item.type == hidden_type for item in self.hidden)
@@ -94,8 +104,19 @@ class NodeSpec:
 
 
 @dataclass(frozen=True)
+class Blocker:
+    """A value that stops whoever would take it, and those behind; `message`: told to the client, the run goes on."""
+
+    message: str | None = None
+
+
+@dataclass(frozen=True)
 class NodeOutput:
-    """What an output node returns: `ui` for clients ({"images": [...]}), `result` for links."""
+    """What an output node returns: `ui` for clients ({"images": [...]}), `result` for links.
+
+    `expand`: nodes in API format that take this node's place; `result` then may hold links, [node id, slot].
+    """
 
     ui: Mapping[str, list[Json]] | None = None
     result: tuple[object, ...] = ()
+    expand: Mapping[str, Json] | None = None

@@ -57,7 +57,7 @@ class Bench:
     def _is_output(self, class_type: str) -> bool:
         return class_type in self.impls and self.impls[class_type].spec.output_node
 
-    def _ctx(self, node_id: str, progress: Progress, check_cancelled: Callable[[], None]) -> Ctx:
+    def _ctx(self, node_id: str, node_type: str, progress: Progress, check_cancelled: Callable[[], None]) -> Ctx:
         nothing = cast(Any, None)
         return Ctx(
             run_id="r", node_id=node_id, prompt={"the": "prompt"}, extra_pnginfo={"workflow": 1},
