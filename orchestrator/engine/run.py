@@ -279,8 +279,7 @@ class _Run:
             self._emit(events.Executed(node_id, shown, growth.expansion.ui))
         self._expanded[node_id] = (job, growth.expansion)
         outputs = [child for child in children if self._impl(child).spec.output_node]
-        links = [ref.node_id for ref in growth.expansion.links()]
-        refuse_strangers(links, self._nodes)
+        refuse_strangers(links := [ref.node_id for ref in growth.expansion.links()], self._nodes)
         self._plan.add(outputs)
         self._plan.wait(node_id, [*links, *outputs])
 
@@ -335,8 +334,7 @@ class _Run:
     def _fail_in_circle(self, stuck: list[str]) -> None:
         """Only what nodes expanded into can do that: submitted circles are refused."""
         node_id = next((node_id for node_id in stuck if node_id in self._expanded), stuck[0])
-        impl = self._impl(node_id)
-        self._fail(Job(node_id, "", impl, {}), circle(stuck))
+        self._fail(Job(node_id, "", self._impl(node_id), {}), circle(stuck))
 
     def _fail(self, job: Job, error: BaseException) -> None:
         if out_of_memory(error):
