@@ -12,6 +12,7 @@ from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import Sockets
+from rest_bridge.web_ui import WebUi
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Bridge:
     delivery: Delivery
     darkroom: Darkroom
     max_upload_bytes: int
+    ui: WebUi | None = None
 
 
 Handler = Callable[[Bridge, Request], Awaitable[Response]]

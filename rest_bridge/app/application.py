@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from kit import telemetry
@@ -21,8 +21,10 @@ from rest_bridge.feed import Feed
 from rest_bridge.guard import Guard, OriginRules
 from rest_bridge.malformed import MalformedRequest
 from rest_bridge.routes import ENDPOINTS, ws
+from rest_bridge.web_ui import WebFiles
 
 _ALIAS = "/api"
+_OWN_PAGE = "/heliograph"
 _CLIENT_CLOSED = 499
 
 
@@ -38,10 +40,14 @@ def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
     # FastAPI's own pages and its redirects of trailing slashes are paths that ComfyUI does not have.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for endpoint in ENDPOINTS:
-        names = [endpoint.path] if endpoint.path == "/" else [endpoint.path, _ALIAS + endpoint.path]
+        names = [endpoint.path, _ALIAS + endpoint.path]
+        if endpoint.path == "/":  # our own page, which makes room for the web UI
+            names = [_OWN_PAGE] if bridge.ui is not None else ["/", _OWN_PAGE]
         app.router.routes.extend(_route(bridge, name, endpoint) for name in names)
     serve_socket = partial(_socket, bridge)
     app.router.routes.extend(WebSocketRoute(prefix + "/ws", serve_socket) for prefix in ("", _ALIAS))
+    if bridge.ui is not None:
+        app.router.routes.append(Mount("/", WebFiles(bridge.ui)))  # last: whatever nobody else answers
     app.add_middleware(Guard, rules=rules, max_body_bytes=bridge.max_upload_bytes)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(HeliographError, _typed_error)

@@ -22,6 +22,7 @@ from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import OutboxLimits, Sockets
+from rest_bridge.web_ui import web_ui
 
 _BACKLOG = 1024
 # Clients of the first protocol say nothing of interest; feature flags are short.
@@ -74,6 +75,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             delivery=Delivery(sockets),
             darkroom=Darkroom(settings.rest_max_image_pixels),
             max_upload_bytes=settings.max_upload_bytes,
+            ui=web_ui(settings.rest_web_ui),
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
         app = application(bridge, Feed(runs, bridge.delivery, pace or Pace()), rules)

@@ -44,6 +44,9 @@ class Settings(KitSettings):
     rest_socket_buffer_messages: Annotated[int, Field(ge=16)] = Field(
         4096, description="Unsent messages of one WebSocket client before it is dropped"
     )
+    rest_web_ui: Literal["auto", "on", "off"] = Field(
+        "auto", description="ComfyUI's web UI at /: auto shows it where it is installed (extra `ui`), else our own page"
+    )
     rest_drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="Time for open requests at shutdown, seconds")
     rest_access_log: bool = Field(False, description="Log every request")
     telemetry: Literal["off", "otlp", "console"] = Field("off", description="Where spans and metrics go")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -9,9 +11,9 @@ from rest_bridge.answers import json_answer
 from rest_bridge.bridge import Bridge, Endpoint
 
 
-async def show(_bridge: Bridge, _request: Request) -> Response:
-    """None: this server ships no web UI and serves no files of custom nodes."""
-    return json_answer(b"[]")
+async def show(bridge: Bridge, _request: Request) -> Response:
+    """Those of the web UI, if it is installed; none otherwise."""
+    return json_answer(json.dumps(bridge.ui.scripts if bridge.ui else []).encode())
 
 
 ENDPOINT = Endpoint("/extensions", {"GET": show})

@@ -164,7 +164,14 @@ def running_bridge(backend: Backend | None = None, with_front: bool = True, **se
         if front is not None:
             await front.start()
         chosen = Settings.load(
-            **{"rest_port": 0, "front_address": address, "model_address": address, "rest_drain_s": 1.0, **settings}
+            **{
+                "rest_port": 0,
+                "front_address": address,
+                "model_address": address,
+                "rest_drain_s": 1.0,
+                "rest_web_ui": "off",
+                **settings,
+            }
         )
         sock = listen(chosen)
         state.served = Served(state.loop, backend, sock.getsockname()[1], address, front, chosen)
