@@ -12,6 +12,8 @@ from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import Sockets
+from rest_bridge.users.files import UserFiles
+from rest_bridge.users.preferences import Preferences
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Bridge:
     sockets: Sockets
     delivery: Delivery
     darkroom: Darkroom
+    users: UserFiles
+    preferences: Preferences
     max_upload_bytes: int
 
 
@@ -32,7 +36,8 @@ Handler = Callable[[Bridge, Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path (served with and without `/api`) and what answers each method; GET answers HEAD too."""
+    """A path, what answers each method (GET answers HEAD too), and whether it is also served below `/api`."""
 
     path: str
     handlers: Mapping[str, Handler]
+    aliased: bool = True

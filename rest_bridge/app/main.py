@@ -22,6 +22,8 @@ from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import OutboxLimits, Sockets
+from rest_bridge.users.files import Limits, UserFiles
+from rest_bridge.users.preferences import Preferences
 
 _BACKLOG = 1024
 # Clients of the first protocol say nothing of interest; feature flags are short.
@@ -65,6 +67,10 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
         models = await channels.enter_async_context(_channel(settings.model_address))
         limits = OutboxLimits(settings.rest_socket_buffer_messages, settings.rest_socket_buffer_mib * MIB)
         sockets = Sockets(settings.rest_socket_limit, limits)
+        users = UserFiles(
+            settings.data_dir / "user" / "default", Limits(settings.rest_user_files, settings.rest_user_mib * MIB)
+        )
+        await asyncio.to_thread(users.sweep)
         runs = Runs(front, settings.rest_call_timeout_s)
         bridge = Bridge(
             runs=runs,
@@ -73,6 +79,8 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             sockets=sockets,
             delivery=Delivery(sockets),
             darkroom=Darkroom(settings.rest_max_image_pixels),
+            users=users,
+            preferences=Preferences(users),
             max_upload_bytes=settings.max_upload_bytes,
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
