@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
+from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import Sockets
+from rest_bridge.templates import Templates
 from rest_bridge.users.files import UserFiles
 from rest_bridge.users.preferences import Preferences
 
@@ -28,6 +30,8 @@ class Bridge:
     darkroom: Darkroom
     users: UserFiles
     preferences: Preferences
+    templates: Templates
+    logbook: Logbook
     max_upload_bytes: int
 
 

@@ -165,6 +165,11 @@ class Artifacts:
         """Size and time. Raises NotFound, InvalidRequest (the name leaves its area)."""
         return await _call(self._stub.StatArtifact, artifact.StatArtifactRequest(ref=ref), self._timeout_s)
 
+    async def names(self, area: str) -> list[str]:
+        """File names of an area's top level, newest first."""
+        response = await _call(self._stub.ListArtifacts, artifact.ListArtifactsRequest(type=area), self._timeout_s)
+        return list(response.filenames)
+
     async def upload(self, ref: artifact.ArtifactRef, overwrite: bool, source: Readable) -> artifact.ArtifactRef:
         """Stores a file in chunks; the answer's name may differ. Raises InvalidRequest."""
 
@@ -203,15 +208,19 @@ class Models:
         self._stub = ModelServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def folders(self) -> list[str]:
-        """Names of the model folders, in ComfyUI's order."""
+    async def folder_paths(self) -> dict[str, list[str]]:
+        """Model folders in ComfyUI's order, each with its absolute search paths on the model service's machine."""
         response = await _call(self._stub.ListFolders, model.ListFoldersRequest(), self._timeout_s)
-        return [folder.name for folder in response.folders]
+        return {folder.name: list(folder.paths) for folder in response.folders}
+
+    async def listed(self, folder: str) -> list[model.ModelFile]:
+        """Files of a folder with size and times. Raises NotFound (unknown folder)."""
+        response = await _call(self._stub.ListModels, model.ListModelsRequest(folder=folder), self._timeout_s)
+        return list(response.files)
 
     async def files(self, folder: str) -> list[str]:
         """Names in a folder. Raises NotFound (unknown folder)."""
-        response = await _call(self._stub.ListModels, model.ListModelsRequest(folder=folder), self._timeout_s)
-        return [entry.file.name for entry in response.files]
+        return [entry.file.name for entry in await self.listed(folder)]
 
     async def metadata(self, folder: str, name: str) -> dict[str, str]:
         """A file's own metadata. Raises NotFound, InvalidModel."""

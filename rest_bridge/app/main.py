@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import grpc
 import uvicorn
@@ -20,8 +21,10 @@ from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
+from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import OutboxLimits, Sockets
+from rest_bridge.templates import Templates
 from rest_bridge.users.files import Limits, UserFiles
 from rest_bridge.users.preferences import Preferences
 
@@ -81,11 +84,14 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             darkroom=Darkroom(settings.rest_max_image_pixels),
             users=users,
             preferences=Preferences(users),
+            templates=Templates(Path(settings.rest_templates_dir) if settings.rest_templates_dir else None),
+            logbook=Logbook(sockets),
             max_upload_bytes=settings.max_upload_bytes,
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
         app = application(bridge, Feed(runs, bridge.delivery, pace or Pace()), rules)
-        await _serve_until(Server(_uvicorn(app, settings)), sock, stop)
+        with bridge.logbook.attached():
+            await _serve_until(Server(_uvicorn(app, settings)), sock, stop)
 
 
 async def _serve_until(server: Server, sock: socket.socket, stop: asyncio.Event) -> None:

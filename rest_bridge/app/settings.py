@@ -34,6 +34,9 @@ class Settings(KitSettings):
     data_dir: Path = Field(Path("data"), description="Folder of the user's files (user/default), with all other files")
     rest_user_files: Annotated[int, Field(ge=1)] = Field(10_000, description="Files that a web UI may keep with us")
     rest_user_mib: Annotated[int, Field(ge=1)] = Field(1024, description="Size of all files that a web UI keeps, MiB")
+    rest_templates_dir: str = Field(
+        "", description="Folder whose subfolders' *.json are offered as workflow templates; empty: none"
+    )
     rest_max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
         67_108_864, description="Largest picture that is decoded for previews and masks, pixels"
     )
