@@ -161,8 +161,14 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
         return graph.ListHistoryResponse(runs=page)
 
     async def CancelRun(self, request: graph.CancelRunRequest, context: Any) -> graph.CancelRunResponse:
-        self._backend.note("CancelRun", request)
-        return graph.CancelRunResponse()
+        backend = self._backend
+        backend.note("CancelRun", request)
+        named = set(request.run_ids)
+        told = [run.run_id for run in backend.running if not named or run.run_id in named]
+        if request.include_pending:
+            told += [run.run_id for run in backend.pending if run.run_id in named]
+            backend.pending[:] = [run for run in backend.pending if run.run_id not in named]
+        return graph.CancelRunResponse(run_ids=told)
 
     async def DeletePending(self, request: graph.DeletePendingRequest, context: Any) -> graph.DeletePendingResponse:
         self._backend.note("DeletePending", request)

@@ -169,6 +169,15 @@ def test_templates(tmp_path: Path) -> None:
         answer = served.request("GET", "/api/workflow_templates/pack/one.json")
         assert (answer.json, answer.content_type) == ({"a": 1}, "application/json")
         assert served.request("GET", "/api/workflow_templates/pack/one.jpg").content_type == "image/jpeg"
-        for path in ("pack/link.json", "pack/run.html", "pack/none.json", "..%2Fsecret.json",
-                     "pack/..%2F..%2Fsecret.json", "../secret.json", "pack%2F..%2F../secret.json", "pack/", "%2e%2e/secret.json"):  # fmt: skip
+        for path in (
+            "pack/link.json",
+            "pack/run.html",
+            "pack/none.json",
+            "..%2Fsecret.json",
+            "pack/..%2F..%2Fsecret.json",
+            "../secret.json",
+            "pack%2F..%2F../secret.json",
+            "pack/",
+            "%2e%2e/secret.json",
+        ):
             assert served.request("GET", f"/api/workflow_templates/{path}").status == 404, path
