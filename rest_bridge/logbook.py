@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from rest_bridge import messages
-from rest_bridge.sockets import Frame, Sockets
+from rest_bridge.frames import Frame
+from rest_bridge.sockets import Sockets
 
 Line = dict[str, str]
 _MAX_LINES = 300
@@ -45,7 +46,7 @@ class Logbook(logging.Handler):
 
     def subscribe(self, client_id: str, wanted: bool) -> None:
         """From now on this client is told of new lines, or not any more; one that is not connected is forgotten."""
-        if wanted and any(self._sockets.of_client(client_id)):
+        if wanted and self._sockets.connected(client_id) is not None:
             self._subscribers.add(client_id)
         elif not wanted:
             self._subscribers.discard(client_id)
@@ -69,10 +70,10 @@ class Logbook(logging.Handler):
         fresh, self._fresh = list(self._fresh), deque(maxlen=_MAX_LINES)
         frame = Frame(messages.logs(fresh), droppable=True)
         for client_id in list(self._subscribers):
-            outboxes = list(self._sockets.of_client(client_id))
-            if not outboxes:
+            outbox = self._sockets.connected(client_id)
+            if outbox is None:
                 self._subscribers.discard(client_id)
-            for outbox in outboxes:
+            else:
                 outbox.put(frame)
 
 

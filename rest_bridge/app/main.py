@@ -69,7 +69,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
         front = await channels.enter_async_context(_channel(settings.front_address))
         models = await channels.enter_async_context(_channel(settings.model_address))
         limits = OutboxLimits(settings.rest_socket_buffer_messages, settings.rest_socket_buffer_mib * MIB)
-        sockets = Sockets(settings.rest_socket_limit, limits)
+        sockets = Sockets(settings.rest_socket_limit, limits, settings.rest_reconnect_s)
         users = UserFiles(
             settings.data_dir / "user" / "default", Limits(settings.rest_user_files, settings.rest_user_mib * MIB)
         )

@@ -51,6 +51,9 @@ class Settings(KitSettings):
     rest_socket_buffer_messages: Annotated[int, Field(ge=16)] = Field(
         4096, description="Unsent messages of one WebSocket client before it is dropped"
     )
+    rest_reconnect_s: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="How long what a WebSocket client misses is kept for it after it left, seconds; 0: not at all"
+    )
     rest_drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="Time for open requests at shutdown, seconds")
     rest_access_log: bool = Field(False, description="Log every request")
     telemetry: Literal["off", "otlp", "console"] = Field("off", description="Where spans and metrics go")
