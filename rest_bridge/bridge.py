@@ -10,8 +10,12 @@ from starlette.responses import Response
 
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
+from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import Sockets
+from rest_bridge.templates import Templates
+from rest_bridge.users.files import UserFiles
+from rest_bridge.users.preferences import Preferences
 from rest_bridge.web_ui import WebUi
 
 
@@ -25,6 +29,10 @@ class Bridge:
     sockets: Sockets
     delivery: Delivery
     darkroom: Darkroom
+    users: UserFiles
+    preferences: Preferences
+    templates: Templates
+    logbook: Logbook
     max_upload_bytes: int
     ui: WebUi | None = None
 
@@ -34,7 +42,8 @@ Handler = Callable[[Bridge, Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path (served with and without `/api`) and what answers each method; GET answers HEAD too."""
+    """A path, what answers each method (GET answers HEAD too), and whether it is also served below `/api`."""
 
     path: str
     handlers: Mapping[str, Handler]
+    aliased: bool = True

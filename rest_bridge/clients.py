@@ -83,26 +83,27 @@ class Runs:
             except InvalidRequest as error:
                 if error.reason != _TOO_LARGE:
                     raise
-        runs = await self._history_in_pages(offset or 0, max_items if offset is not None else None)
+        pages = self.history_pages(offset or 0, max_items if offset is not None else None)
+        runs = [run async for page in pages for run in page]
         return runs if max_items is None or offset is not None else runs[-max_items:]
 
-    async def _history_in_pages(self, start: int, wanted: int | None) -> list[graph.Run]:
-        runs: list[graph.Run] = []
-        size = _PAGE
-        while wanted is None or len(runs) < wanted:
-            size = size if wanted is None else min(size, wanted - len(runs))
+    async def history_pages(self, start: int = 0, wanted: int | None = None) -> AsyncIterator[list[graph.Run]]:
+        """Finished runs from the `start`th on, at most `wanted`, oldest first, in lists that fit into one message."""
+        size, read = _PAGE, 0
+        while wanted is None or read < wanted:
+            size = size if wanted is None else min(size, wanted - read)
             try:
-                page = await self._history_page(size, start + len(runs))
+                page = await self._history_page(size, start + read)
             except InvalidRequest as error:  # big runs: the front tells how many fit into one message
                 if error.reason != _TOO_LARGE or not 0 < int(error.facts.get("fits", "0")) < size:
                     raise
                 size = int(error.facts["fits"])
                 continue
-            runs += page
+            read += len(page)
+            yield page
             if len(page) < size:
                 break
             size = _PAGE
-        return runs
 
     async def _history_page(self, max_items: int, offset: int | None) -> list[graph.Run]:
         request = graph.ListHistoryRequest(max_items=max_items, offset=offset)
@@ -112,6 +113,12 @@ class Runs:
         """Stops this run if it runs; None: every running one."""
         request = graph.CancelRunRequest(run_ids=[run_id] if run_id else [])
         await _call(self._stub.CancelRun, request, self._timeout_s)
+
+    async def cancel(self, run_ids: list[str]) -> list[str]:
+        """Stops running runs and removes pending ones; returns those that it concerned."""
+        request = graph.CancelRunRequest(run_ids=run_ids, include_pending=True)
+        response: graph.CancelRunResponse = await _call(self._stub.CancelRun, request, self._timeout_s)
+        return list(response.run_ids)
 
     async def delete_pending(self, run_ids: list[str], everything: bool) -> None:
         """Takes pending runs out of the queue."""
@@ -165,6 +172,11 @@ class Artifacts:
         """Size and time. Raises NotFound, InvalidRequest (the name leaves its area)."""
         return await _call(self._stub.StatArtifact, artifact.StatArtifactRequest(ref=ref), self._timeout_s)
 
+    async def names(self, area: str) -> list[str]:
+        """File names of an area's top level, newest first."""
+        response = await _call(self._stub.ListArtifacts, artifact.ListArtifactsRequest(type=area), self._timeout_s)
+        return list(response.filenames)
+
     async def upload(self, ref: artifact.ArtifactRef, overwrite: bool, source: Readable) -> artifact.ArtifactRef:
         """Stores a file in chunks; the answer's name may differ. Raises InvalidRequest."""
 
@@ -203,15 +215,19 @@ class Models:
         self._stub = ModelServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def folders(self) -> list[str]:
-        """Names of the model folders, in ComfyUI's order."""
+    async def folder_paths(self) -> dict[str, list[str]]:
+        """Model folders in ComfyUI's order, each with its absolute search paths on the model service's machine."""
         response = await _call(self._stub.ListFolders, model.ListFoldersRequest(), self._timeout_s)
-        return [folder.name for folder in response.folders]
+        return {folder.name: list(folder.paths) for folder in response.folders}
+
+    async def listed(self, folder: str) -> list[model.ModelFile]:
+        """Files of a folder with size and times. Raises NotFound (unknown folder)."""
+        response = await _call(self._stub.ListModels, model.ListModelsRequest(folder=folder), self._timeout_s)
+        return list(response.files)
 
     async def files(self, folder: str) -> list[str]:
         """Names in a folder. Raises NotFound (unknown folder)."""
-        response = await _call(self._stub.ListModels, model.ListModelsRequest(folder=folder), self._timeout_s)
-        return [entry.file.name for entry in response.files]
+        return [entry.file.name for entry in await self.listed(folder)]
 
     async def metadata(self, folder: str, name: str) -> dict[str, str]:
         """A file's own metadata. Raises NotFound, InvalidModel."""

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from heliograph.graph.v1 import event_pb2 as events
 
 from rest_bridge import messages
-from rest_bridge.sockets import Frame, Outbox, Sockets
+from rest_bridge.frames import Frame
+from rest_bridge.sockets import Recipient, Sockets
 
+# Counters: whoever was away is told the newest state by the next one.
+_PASSING = frozenset({"progress", "node_states"})
 _TO_EVERYBODY_WITHOUT_CLIENT = frozenset({"progress", "node_states", "preview", "interrupted"})
 
 
@@ -48,7 +51,7 @@ class Delivery:
         """Tells everybody how many runs are unfinished."""
         self.remaining = remaining
         self.changes += 1
-        self._send(self._sockets.everybody(), messages.status(remaining))
+        self._send(self._sockets.everybody(), messages.status(remaining), passing=True)
 
     def handle(self, event: events.RunEvent) -> None:
         """Delivers one event."""
@@ -85,7 +88,7 @@ class Delivery:
         if audience:
             text = messages.of_event(event)
             if text is not None:
-                self._send(audience, text)
+                self._send(audience, text, passing=kind in _PASSING)
         if held is not None and same_step:
             self._legacy_preview(event, held)
 
@@ -93,25 +96,27 @@ class Delivery:
         if run.held is not None:
             self._legacy_preview(event, run.held)
         run.held = event.preview
-        audience = [outbox for outbox in self._audience(event, "preview") if outbox.preview_metadata]
+        audience = [each for each in self._audience(event, "preview") if each.preview_metadata]
         if audience:
             frame = messages.preview_with_metadata(event.run_id, event.preview)
             self._send(audience, frame, droppable=_droppable(event.preview))
 
     def _legacy_preview(self, event: events.RunEvent, preview: events.Preview) -> None:
-        audience = [outbox for outbox in self._audience(event, "preview") if not outbox.preview_metadata]
+        audience = [each for each in self._audience(event, "preview") if not each.preview_metadata]
         if audience:
             self._send(audience, messages.legacy_preview(preview), droppable=_droppable(preview))
 
-    def _audience(self, event: events.RunEvent, kind: str) -> list[Outbox]:
+    def _audience(self, event: events.RunEvent, kind: str) -> list[Recipient]:
         if event.client_id:
             return list(self._sockets.of_client(event.client_id))
         return list(self._sockets.everybody()) if kind in _TO_EVERYBODY_WITHOUT_CLIENT else []
 
-    def _send(self, audience: Iterable[Outbox], payload: str | bytes, droppable: bool = False) -> None:
-        frame = Frame(payload, droppable)
-        for outbox in audience:
-            outbox.put(frame)
+    def _send(
+        self, audience: Iterable[Recipient], payload: str | bytes, droppable: bool = False, passing: bool = False
+    ) -> None:
+        frame = Frame(payload, droppable, passing)
+        for recipient in audience:
+            recipient.put(frame)
 
 
 def _droppable(preview: events.Preview) -> bool:

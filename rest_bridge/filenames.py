@@ -64,12 +64,13 @@ def content_type(filename: str) -> str:
 
 
 def download_headers(filename: str, media_type: str) -> dict[str, str]:
-    """Headers of every file we hand out: its name, and what keeps a browser from running it in our origin."""
-    headers = {
-        "content-type": media_type,
-        "content-disposition": disposition(filename),
-        "x-content-type-options": "nosniff",
-    }
+    """Headers of every file of an area: its name, and what keeps a browser from running it in our origin."""
+    return passive_headers(media_type) | {"content-disposition": disposition(filename)}
+
+
+def passive_headers(media_type: str) -> dict[str, str]:
+    """The type, and what keeps a browser from running it in our origin."""
+    headers = {"content-type": media_type, "x-content-type-options": "nosniff"}
     if media_type == _SVG:
         headers["content-security-policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return headers

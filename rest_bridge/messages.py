@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from heliograph.graph.v1 import event_pb2 as events
 
@@ -39,6 +39,16 @@ def run_over(run_id: str) -> str:
 def feature_flags(max_upload_bytes: int) -> str:
     """Answer to a client's feature_flags."""
     return _text("feature_flags", translate.features(max_upload_bytes))
+
+
+def log_entries(lines: Sequence[Mapping[str, str]]) -> dict[str, object]:
+    """Log lines as ComfyUI's terminal panel wants them."""
+    return {"entries": list(lines), "size": {"cols": 80, "rows": 24}}
+
+
+def logs(lines: Sequence[Mapping[str, str]]) -> str:
+    """New log lines for a client that asked for them."""
+    return _text("logs", log_entries(lines))
 
 
 def of_event(event: events.RunEvent) -> str | None:

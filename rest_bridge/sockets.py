@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from rest_bridge.absences import Absence, Absences
+from rest_bridge.frames import Frame
 
 # A client that lags sees the newest pictures, not a film of old ones.
 _MAX_QUEUED_PREVIEWS = 4
@@ -19,25 +23,13 @@ class OutboxLimits:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One message; `droppable` frames (previews) go first when a client lags."""
-
-    payload: str | bytes
-    droppable: bool = False
-
-    @property
-    def size(self) -> int:
-        """Approximate bytes."""
-        return len(self.payload)
-
-
 class Outbox:
     """What one client has not received yet. Filled from the event loop without waiting; emptied by its sender."""
 
     def __init__(self, client_id: str, limits: OutboxLimits) -> None:
         self.client_id = client_id
         self.preview_metadata = False
+        self.missed: list[Frame] = []
         self._limits = limits
         self._frames: deque[Frame] = deque()
         self._bytes = 0
@@ -72,6 +64,13 @@ class Outbox:
         self._previews -= frame.droppable
         return frame
 
+    def take_unsent(self) -> list[Frame]:
+        """Empties it for another socket of the same client."""
+        unsent = list(self._frames)
+        self._frames.clear()
+        self._bytes = self._previews = 0
+        return unsent
+
     def _too_full(self) -> bool:
         return len(self._frames) > self._limits.messages or self._bytes > self._limits.bytes
 
@@ -88,12 +87,25 @@ class Outbox:
         self._frames = kept
 
 
-class Sockets:
-    """Who is connected under which client id. A later socket of an id takes over; the earlier gets nothing more."""
+Recipient = Outbox | Absence
 
-    def __init__(self, limit: int, outbox_limits: OutboxLimits) -> None:
+
+class Sockets:
+    """Who is connected under which client id. A later socket of an id takes over; the earlier gets nothing more.
+
+    Who leaves is expected back for `reconnect_s` seconds: then it gets what it missed.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        outbox_limits: OutboxLimits,
+        reconnect_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limit = limit
         self._outbox_limits = outbox_limits
+        self._absences = Absences(reconnect_s, clock)
         self._by_client: dict[str, Outbox] = {}
         self._open = 0
 
@@ -105,8 +117,11 @@ class Sockets:
         return self._open >= self._limit
 
     def open(self, client_id: str) -> Outbox:
-        """Registers a client."""
+        """Registers a client; `missed` is what it should be told before anything new."""
         outbox = Outbox(client_id, self._outbox_limits)
+        earlier = self._by_client.get(client_id)
+        unsent = [] if earlier is None else [frame for frame in earlier.take_unsent() if frame.lasting]
+        outbox.missed = [*self._absences.end(client_id), *unsent]
         self._by_client[client_id] = outbox
         self._open += 1
         return outbox
@@ -116,12 +131,17 @@ class Sockets:
         self._open -= 1
         if self._by_client.get(outbox.client_id) is outbox:
             del self._by_client[outbox.client_id]
+            self._absences.begin(outbox.client_id, outbox.preview_metadata, outbox.take_unsent())
 
     def everybody(self) -> Iterator[Outbox]:
         """All registered clients."""
         return iter(self._by_client.values())
 
-    def of_client(self, client_id: str) -> Iterator[Outbox]:
+    def connected(self, client_id: str) -> Outbox | None:
         """The client of this id, if it is connected."""
-        outbox = self._by_client.get(client_id)
-        return iter(() if outbox is None else (outbox,))
+        return self._by_client.get(client_id)
+
+    def of_client(self, client_id: str) -> Iterator[Recipient]:
+        """The client of this id, if it is connected or expected back."""
+        found = self._by_client.get(client_id) or self._absences.of_client(client_id)
+        return iter(() if found is None else (found,))

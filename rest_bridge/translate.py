@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from heliograph.artifact.v1 import artifact_service_pb2 as artifact
 from heliograph.graph.v1 import event_pb2 as events
 from heliograph.graph.v1 import run_service_pb2 as graph
+from heliograph.model.v1 import model_service_pb2 as model
 
 from kit.errors import HeliographError, InvalidRequest
 from rest_bridge.malformed import MalformedRequest
@@ -165,6 +166,22 @@ def error_object(error: HeliographError) -> dict[str, object]:
 def upload_receipt(ref: artifact.ArtifactRef) -> bytes:
     """Answer of the upload routes."""
     return dump({"name": ref.filename, "subfolder": ref.subfolder, "type": ref.type})
+
+
+def model_files(files: Iterable[model.ModelFile]) -> bytes:
+    """Answer of GET /experiment/models/{folder}."""
+    return dump(
+        [
+            {
+                "name": file.file.name,
+                "pathIndex": file.path_index,
+                "modified": file.modified_s,
+                "created": file.created_s,
+                "size": file.size_bytes,
+            }
+            for file in files
+        ]
+    )
 
 
 def features(max_upload_bytes: int) -> dict[str, object]:

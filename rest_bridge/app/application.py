@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kit import telemetry
 from kit.errors import HeliographError
 from rest_bridge.answers import empty, error_answer, text, trouble
+from rest_bridge.app.paths import Paths
 from rest_bridge.bridge import Bridge, Endpoint
 from rest_bridge.feed import Feed
 from rest_bridge.guard import Guard, OriginRules
@@ -39,11 +42,7 @@ def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
 
     # FastAPI's own pages and its redirects of trailing slashes are paths that ComfyUI does not have.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for endpoint in ENDPOINTS:
-        names = [endpoint.path, _ALIAS + endpoint.path]
-        if endpoint.path == "/":  # our own page, which makes room for the web UI
-            names = [_OWN_PAGE] if bridge.ui is not None else ["/", _OWN_PAGE]
-        app.router.routes.extend(_route(bridge, name, endpoint) for name in names)
+    app.router.routes.append(_Endpoints(bridge))
     serve_socket = partial(_socket, bridge)
     app.router.routes.extend(WebSocketRoute(prefix + "/ws", serve_socket) for prefix in ("", _ALIAS))
     if bridge.ui is not None:
@@ -57,7 +56,35 @@ def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
     return app
 
 
-def _route(bridge: Bridge, path: str, endpoint: Endpoint) -> Route:
+class _Endpoints(BaseRoute):
+    """All endpoints as one route: a path is split as it was sent, which Starlette's own routes cannot do."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        endpoints = _endpoints(has_web_ui=bridge.ui is not None)
+        self._paths = Paths(endpoints)
+        self._routes = {endpoint.path: _route(bridge, endpoint) for endpoint in endpoints}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Fully, whatever the method: the route itself refuses a wrong one."""
+        found = self._paths.find(scope["raw_path"]) if scope["type"] == "http" else None
+        if found is None:
+            return Match.NONE, {}
+        endpoint, params = found
+        return Match.FULL, {"endpoint": self._routes[endpoint.path], "path_params": params}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Calls the endpoint that `matches` found."""
+        await scope["endpoint"].handle(scope, receive, send)
+
+
+def _endpoints(*, has_web_ui: bool) -> tuple[Endpoint, ...]:
+    """Our own page has a path of its own too, and makes room for the web UI at `/`."""
+    own = next(endpoint for endpoint in ENDPOINTS if endpoint.path == "/")
+    others = tuple(endpoint for endpoint in ENDPOINTS if endpoint is not own or not has_web_ui)
+    return (*others, replace(own, path=_OWN_PAGE))
+
+
+def _route(bridge: Bridge, endpoint: Endpoint) -> Route:
     """One route for all methods of a path, so that a wrong method is told all of them."""
 
     async def dispatch(request: Request) -> Response:
@@ -65,7 +92,7 @@ def _route(bridge: Bridge, path: str, endpoint: Endpoint) -> Route:
         with telemetry.span(telemetry.SPAN_RPC, method=f"{method} {endpoint.path}"):
             return await endpoint.handlers[method](bridge, request)
 
-    return Route(path, dispatch, methods=list(endpoint.handlers))
+    return Route("/", dispatch, methods=list(endpoint.handlers))  # its path is not looked at
 
 
 async def _socket(bridge: Bridge, websocket: WebSocket) -> None:

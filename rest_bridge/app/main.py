@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import grpc
 import uvicorn
@@ -20,8 +21,12 @@ from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
+from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import OutboxLimits, Sockets
+from rest_bridge.templates import Templates
+from rest_bridge.users.files import Limits, UserFiles
+from rest_bridge.users.preferences import Preferences
 from rest_bridge.web_ui import web_ui
 
 _BACKLOG = 1024
@@ -65,7 +70,11 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
         front = await channels.enter_async_context(_channel(settings.front_address))
         models = await channels.enter_async_context(_channel(settings.model_address))
         limits = OutboxLimits(settings.rest_socket_buffer_messages, settings.rest_socket_buffer_mib * MIB)
-        sockets = Sockets(settings.rest_socket_limit, limits)
+        sockets = Sockets(settings.rest_socket_limit, limits, settings.rest_reconnect_s)
+        users = UserFiles(
+            settings.data_dir / "user" / "default", Limits(settings.rest_user_files, settings.rest_user_mib * MIB)
+        )
+        await asyncio.to_thread(users.sweep)
         runs = Runs(front, settings.rest_call_timeout_s)
         bridge = Bridge(
             runs=runs,
@@ -74,12 +83,17 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             sockets=sockets,
             delivery=Delivery(sockets),
             darkroom=Darkroom(settings.rest_max_image_pixels),
+            users=users,
+            preferences=Preferences(users),
+            templates=Templates(Path(settings.rest_templates_dir) if settings.rest_templates_dir else None),
+            logbook=Logbook(sockets),
             max_upload_bytes=settings.max_upload_bytes,
             ui=web_ui(settings.rest_web_ui),
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
         app = application(bridge, Feed(runs, bridge.delivery, pace or Pace()), rules)
-        await _serve_until(Server(_uvicorn(app, settings)), sock, stop)
+        with bridge.logbook.attached():
+            await _serve_until(Server(_uvicorn(app, settings)), sock, stop)
 
 
 async def _serve_until(server: Server, sock: socket.socket, stop: asyncio.Event) -> None:

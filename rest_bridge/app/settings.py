@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,6 +31,12 @@ class Settings(KitSettings):
     rest_cors_origin: str = Field("", description="Origin that may call us from a browser, * for all; empty: none")
 
     max_upload_mib: Annotated[int, Field(ge=1)] = Field(100, description="Largest uploaded file, MiB")
+    data_dir: Path = Field(Path("data"), description="Folder of the user's files (user/default), with all other files")
+    rest_user_files: Annotated[int, Field(ge=1)] = Field(10_000, description="Files that a web UI may keep with us")
+    rest_user_mib: Annotated[int, Field(ge=1)] = Field(1024, description="Size of all files that a web UI keeps, MiB")
+    rest_templates_dir: str = Field(
+        "", description="Folder whose subfolders' *.json are offered as workflow templates; empty: none"
+    )
     rest_max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = Field(
         67_108_864, description="Largest picture that is decoded for previews and masks, pixels"
     )
@@ -46,6 +53,9 @@ class Settings(KitSettings):
     )
     rest_web_ui: Literal["auto", "on", "off"] = Field(
         "auto", description="ComfyUI's web UI at /: auto shows it where it is installed (extra `ui`), else our own page"
+    )
+    rest_reconnect_s: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="How long what a WebSocket client misses is kept for it after it left, seconds; 0: not at all"
     )
     rest_drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="Time for open requests at shutdown, seconds")
     rest_access_log: bool = Field(False, description="Log every request")

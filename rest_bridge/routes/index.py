@@ -47,4 +47,4 @@ async def _queue(bridge: Bridge) -> dict[str, str]:
     return {"Running": str(len(queue.running)), "Pending": str(len(queue.pending)), "Workers": str(system.workers)}
 
 
-ENDPOINT = Endpoint("/", {"GET": show})
+ENDPOINT = Endpoint("/", {"GET": show}, aliased=False)

@@ -12,7 +12,7 @@ from rest_bridge.bridge import Bridge, Endpoint
 
 async def show(bridge: Bridge, _request: Request) -> Response:
     """In ComfyUI's order."""
-    return json_answer(translate.dump(await bridge.models.folders()))
+    return json_answer(translate.dump(list(await bridge.models.folder_paths())))
 
 
 ENDPOINT = Endpoint("/models", {"GET": show})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kit.errors import InvalidModel, InvalidRequest, NotFound
+from kit.errors import InvalidModel, InvalidRequest, NotFound, Unsupported
 from rest_bridge import translate
 from rest_bridge.answers import empty, json_answer
 from rest_bridge.bridge import Bridge, Endpoint
@@ -18,7 +18,7 @@ async def show(bridge: Bridge, request: Request) -> Response:
         return empty(404)
     try:
         metadata = await bridge.models.metadata(request.path_params["folder"], filename)
-    except (NotFound, InvalidModel, InvalidRequest):
+    except (NotFound, InvalidModel, InvalidRequest, Unsupported):
         return empty(404)
     return json_answer(translate.dump(metadata)) if metadata else empty(404)
 

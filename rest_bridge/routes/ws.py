@@ -15,7 +15,8 @@ from kit.errors import HeliographError
 from rest_bridge import messages, translate
 from rest_bridge.answers import text
 from rest_bridge.bridge import Bridge, Endpoint
-from rest_bridge.sockets import Frame, Outbox
+from rest_bridge.frames import Frame
+from rest_bridge.sockets import Outbox
 
 _TRY_LATER = 1013
 # The first message should not wait for a front that does not answer.
@@ -33,10 +34,13 @@ async def serve(bridge: Bridge, websocket: WebSocket) -> None:
     remaining = await _remaining(bridge)
     outbox = bridge.sockets.open(client_id)  # from here on no await until the first message is queued
     try:
-        outbox.put(Frame(messages.status(remaining, client_id)))
+        outbox.put(Frame(messages.status(remaining, client_id), passing=True))
         node_id = bridge.delivery.node_of_client(client_id)
         if node_id:
-            outbox.put(Frame(messages.executing_on_reconnect(node_id)))
+            outbox.put(Frame(messages.executing_on_reconnect(node_id), passing=True))
+        for missed in outbox.missed:
+            outbox.put(missed)
+        outbox.missed = []
         await _until_closed(bridge, websocket, outbox)
     finally:
         bridge.sockets.close(outbox)
@@ -105,7 +109,7 @@ def _negotiate(bridge: Bridge, outbox: Outbox, said: str) -> None:
         return
     flags = value.get("data")
     outbox.preview_metadata = isinstance(flags, dict) and bool(flags.get("supports_preview_metadata"))
-    outbox.put(Frame(messages.feature_flags(bridge.max_upload_bytes)))
+    outbox.put(Frame(messages.feature_flags(bridge.max_upload_bytes), passing=True))
 
 
 async def no_upgrade(_bridge: Bridge, _request: Request) -> Response:

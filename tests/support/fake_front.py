@@ -54,6 +54,8 @@ class Backend:
     history: list[graph.Run] = field(default_factory=list)
     files: dict[FileKey, StoredFile] = field(default_factory=dict)
     models: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    search_paths: dict[str, list[str]] = field(default_factory=dict)
+    model_facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     object_info: dict[str, Any] = field(default_factory=dict)
     system: dict[str, Any] = field(default_factory=dict)
     fail: dict[str, Exception] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class Backend:
         """Forgets everything but the event stream."""
         for container in (self.running, self.pending, self.history, self.files, self.models, self.object_info):
             container.clear()
+        self.search_paths.clear()
+        self.model_facts.clear()
         for container in (self.system, self.fail, self.calls, self.watch_requests, self.watch_extra):
             container.clear()
         self.submit, self.page_limit = None, None
@@ -157,8 +161,14 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
         return graph.ListHistoryResponse(runs=page)
 
     async def CancelRun(self, request: graph.CancelRunRequest, context: Any) -> graph.CancelRunResponse:
-        self._backend.note("CancelRun", request)
-        return graph.CancelRunResponse()
+        backend = self._backend
+        backend.note("CancelRun", request)
+        named = set(request.run_ids)
+        told = [run.run_id for run in backend.running if not named or run.run_id in named]
+        if request.include_pending:
+            told += [run.run_id for run in backend.pending if run.run_id in named]
+            backend.pending[:] = [run for run in backend.pending if run.run_id not in named]
+        return graph.CancelRunResponse(run_ids=told)
 
     async def DeletePending(self, request: graph.DeletePendingRequest, context: Any) -> graph.DeletePendingResponse:
         self._backend.note("DeletePending", request)
@@ -249,6 +259,13 @@ class FakeArtifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         for start in range(0, len(data), 64 * 1024):
             yield artifact.DownloadArtifactResponse(chunk=data[start : start + 64 * 1024])
 
+    async def ListArtifacts(
+        self, request: artifact.ListArtifactsRequest, context: Any
+    ) -> artifact.ListArtifactsResponse:
+        self._backend.note("ListArtifacts", request)
+        found = [(-f.modified_ns, name) for (area, sub, name), f in self._backend.files.items() if area == request.type]
+        return artifact.ListArtifactsResponse(filenames=[name for _, name in sorted(found)])
+
     def _find(self, ref: artifact.ArtifactRef) -> StoredFile:
         stored = self._backend.files.get((ref.type, ref.subfolder, ref.filename))
         if stored is None:
@@ -264,14 +281,17 @@ class FakeModels(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListFolders(self, request: model.ListFoldersRequest, context: Any) -> model.ListFoldersResponse:
         self._backend.note("ListFolders", request)
-        return model.ListFoldersResponse(folders=[model.Folder(name=name) for name in self._backend.models])
+        backend = self._backend
+        folders = [model.Folder(name=name, paths=backend.search_paths.get(name)) for name in backend.models]
+        return model.ListFoldersResponse(folders=folders)
 
     async def ListModels(self, request: model.ListModelsRequest, context: Any) -> model.ListModelsResponse:
         self._backend.note("ListModels", request)
         if request.folder not in self._backend.models:
             raise NotFound("no such folder", reason="FOLDER_NOT_FOUND", folder=request.folder)
         refs = [file_pb2.FileRef(folder=request.folder, name=name) for name in self._backend.models[request.folder]]
-        return model.ListModelsResponse(files=[model.ModelFile(file=ref) for ref in refs])
+        facts = self._backend.model_facts
+        return model.ListModelsResponse(files=[model.ModelFile(file=ref, **facts.get(ref.name, {})) for ref in refs])
 
     async def DescribeModel(self, request: model.DescribeModelRequest, context: Any) -> model.DescribeModelResponse:
         self._backend.note("DescribeModel", request)

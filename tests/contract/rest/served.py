@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from websockets.sync.client import ClientConnection, connect
@@ -154,8 +156,12 @@ class _Running:
 @contextmanager
 def running_bridge(backend: Backend | None = None, with_front: bool = True, **settings: object) -> Iterator[Served]:
     """Starts fakes and bridge on free ports, stops both; `settings` are fields of Settings."""
+    with tempfile.TemporaryDirectory() as data_dir:
+        yield from _running(backend or Backend(), with_front, {"data_dir": Path(data_dir), **settings})
+
+
+def _running(backend: Backend, with_front: bool, settings: Mapping[str, object]) -> Iterator[Served]:
     state = _Running()
-    backend = backend or Backend()
 
     async def everything() -> None:
         state.loop, state.stop = asyncio.get_running_loop(), asyncio.Event()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Any
 
 import pytest
 from heliograph.graph.v1 import event_pb2 as events
 from heliograph.graph.v1 import run_service_pb2 as graph
+from websockets.asyncio.client import ClientConnection as AsyncConnection
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -83,6 +86,63 @@ def test_a_second_socket_of_an_id_takes_over(alone: Served) -> None:
             old.close()
             alone.on_loop(lambda: alone.backend.emit(executing("mine", "8")))
             assert said(new)["data"]["node"] == "8"  # closing the old one does not silence the new one
+
+
+def test_a_client_that_comes_back_gets_what_it_missed(alone: Served) -> None:
+    alone.watched()
+    with alone.socket("watcher") as watcher:
+        said(watcher)
+        with alone.socket("mine") as client:
+            said(client)
+            alone.on_loop(lambda: alone.backend.emit(executing("mine", "1")))
+            assert said(client)["data"]["node"] == "1"
+        alone.until(lambda: True)
+        done = events.NodeExecuted(node_id="2", output_json=b'{"images": []}')
+        counter = events.NodeProgress(node_id="2", value=1, max=2)
+        alone.on_loop(
+            lambda: alone.backend.emit(
+                executing("mine", "2"),
+                events.RunEvent(run_id="run", client_id="mine", progress=counter),
+                preview("mine", 10),
+                events.RunEvent(run_id="run", client_id="mine", executed=done),
+                queue(1),
+            )
+        )
+        assert said(watcher)["type"] == "status"
+        with alone.socket("mine") as client:
+            told = [said(client) for _ in range(4)]
+            assert [message["type"] for message in told] == ["status", "executing", "executing", "executed"]
+            assert told[1] == {"type": "executing", "data": {"node": "2"}}  # as recorded: where it is now
+            assert told[2]["data"]["prompt_id"] == "run" and told[3]["data"]["output"] == {"images": []}
+        ended = events.RunEvent(run_id="run", client_id="mine", ended=events.RunEnded())
+        alone.on_loop(lambda: alone.backend.emit(ended, queue(0)))
+        assert said(watcher)["type"] == "status"
+        with alone.socket("mine") as client:
+            said(client)
+            assert said(client) == {"type": "executing", "data": {"node": None, "prompt_id": "run"}}
+
+
+def test_five_hundred_clients_at_once(alone: Served) -> None:
+    count = 500
+    alone.watched()
+
+    async def one(index: int, stack: AsyncExitStack) -> AsyncConnection:
+        address = f"ws://127.0.0.1:{alone.port}/ws?clientId=client-{index}"
+        return await stack.enter_async_context(connect(address, open_timeout=WAIT_S, compression=None))
+
+    async def talk() -> None:
+        async with asyncio.timeout(50), AsyncExitStack() as stack:
+            clients = [await one(index, stack) for index in range(count)]
+            for client in clients:
+                assert json.loads(await client.recv())["data"]["sid"]
+            told = [executing(f"client-{index}", str(index), f"run-{index}") for index in range(count)]
+            await asyncio.to_thread(alone.on_loop, lambda: alone.backend.emit(queue(9), *told))
+            for index, client in enumerate(clients):
+                assert json.loads(await client.recv())["type"] == "status"
+                assert json.loads(await client.recv())["data"]["node"] == str(index)
+
+    asyncio.run(talk())
+    alone.until(lambda: True)
 
 
 def test_flags_count_in_the_first_text_only(alone: Served) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROUTES = (
     "prompt", "queue", "history", "upload", "view", "interrupt", "system_stats", "features", "embeddings", "models",
-    "view_metadata", "extensions", "free", "nope", "subgraphs", "global_subgraphs",
+    "view_metadata", "extensions", "free", "nope", "subgraphs", "global_subgraphs", "users", "settings", "userdata",
+    "v2", "i18n", "workflow_templates", "experiment", "internal",
 )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from rest_bridge.sockets import Frame, Outbox, OutboxLimits, Sockets
+from rest_bridge.frames import Frame
+from rest_bridge.sockets import Outbox, OutboxLimits, Sockets
 
 LIMITS = OutboxLimits(messages=10, bytes=1000)
 
