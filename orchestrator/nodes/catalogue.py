@@ -10,9 +10,9 @@ from types import MappingProxyType
 import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
-from orchestrator.nodes import conditioning, image, latent, loaders, sampling, vae
+from orchestrator.nodes import announced, conditioning, image, latent, loaders, sampling, vae
 
-MODULES = (loaders, conditioning, latent, sampling, vae, image)
+MODULES = (loaders, conditioning, latent, sampling, vae, image, announced)
 """Every module that declares nodes."""
 
 FILE = Path(orchestrator.graph.__file__).with_name("builtin_nodes.json")
