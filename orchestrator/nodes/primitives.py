@@ -30,9 +30,7 @@ def primitive_string_multiline(ctx: Ctx, value: Annotated[str, Text(multiline=Tr
     return (value,)
 
 
-@node(
-    "PrimitiveInt", category=_CATEGORY, display_name="Int", python_module=_MODULE, v3=True, outputs=(("INT", "INT"),)
-)
+@node("PrimitiveInt", category=_CATEGORY, display_name="Int", python_module=_MODULE, v3=True, outputs=(("INT", "INT"),))
 def primitive_int(
     ctx: Ctx, value: Annotated[int, Int(min=-_LARGEST, max=_LARGEST, control_after_generate=True)]
 ) -> tuple[int]:

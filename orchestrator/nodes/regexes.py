@@ -88,9 +88,7 @@ def _run(
         "count": count, "limit": MAX_TEXT,
     }  # fmt: skip
     command = (sys.executable, "-I", "-S", "-W", "ignore", str(_PROCESS))
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             content = _answer(ctx, process, json.dumps(task).encode("ascii"))
         finally:
@@ -106,7 +104,9 @@ def _run(
     if reply["error"] == "pattern":
         raise InvalidRequest("this is no regular expression", reason="REGEX", cause=reply["cause"])
     raise InvalidRequest(
-        "this regular expression needs too much memory or finds too much in this text", reason="REGEX_SIZE", cause=reply["cause"]
+        "this regular expression needs too much memory or finds too much in this text",
+        reason="REGEX_SIZE",
+        cause=reply["cause"],
     )
 
 

@@ -28,9 +28,7 @@ def string_concatenate(
 
 
 @node("StringSubstring", category=_CATEGORY, display_name="Substring", python_module=_MODULE, v3=True, outputs=_STRING)
-def string_substring(
-    ctx: Ctx, string: Lines, start: Annotated[int, Int()], end: Annotated[int, Int()]
-) -> tuple[str]:
+def string_substring(ctx: Ctx, string: Lines, start: Annotated[int, Int()], end: Annotated[int, Int()]) -> tuple[str]:
     """The characters from `start` up to but without `end`; negative numbers count from the end of the text."""
     return (string[start:end],)
 
