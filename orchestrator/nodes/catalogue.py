@@ -11,6 +11,8 @@ import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
 from orchestrator.nodes import (
+    audio,
+    audio_io,
     conditioning,
     empty_latents,
     image,
@@ -28,11 +30,13 @@ from orchestrator.nodes import (
     sigmas,
     strings,
     vae,
+    video,
 )
 
 MODULES = (
     loaders, conditioning, latent, empty_latents, latent_batch, latent_transform, latent_composite, latent_math,
     latent_operations, sampling, sigmas, vae, image, primitives, strings, regexes, preview_any,
+    audio, audio_io, video,
 )  # fmt: skip
 """Every module that declares nodes."""
 

@@ -32,7 +32,8 @@ def _tonemapped(operation: Tonemap, latent: Tensor) -> Tensor:
     white = length.std(dim=everywhere, keepdim=True) * _WHITE_DEVIATIONS + length.mean(dim=everywhere, keepdim=True)
     white = white * operation.multiplier
     share = length * (1.0 / white)
-    return latent / length * (share / (share + 1.0) * white)
+    mapped: Tensor = latent / length * (share / (share + 1.0) * white)
+    return mapped
 
 
 def _sharpened(operation: Sharpen, latent: Tensor) -> Tensor:
@@ -47,7 +48,8 @@ def _sharpened(operation: Sharpen, latent: Tensor) -> Tensor:
     kernel[radius, radius] += 1.0 - kernel.sum()
     length = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-6
     padded = functional.pad(latent / length, (radius,) * 4, mode="reflect")
-    return length * functional.conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels)
+    sharpened: Tensor = length * functional.conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels)
+    return sharpened
 
 
 def _gaussian(side: int, sigma: float) -> Tensor:

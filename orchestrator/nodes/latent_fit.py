@@ -26,7 +26,7 @@ def scaled(samples: Tensor, width: int, height: int, method: str, crop: str) -> 
     batch, channels, frames = samples.shape[:3]
     flat = samples.transpose(1, 2).reshape(batch * frames, channels, *samples.shape[3:])  # BT C h w
     flat = resized(flat, width, height, method, crop)
-    return flat.unflatten(0, (batch, frames)).transpose(1, 2)  # B C T h w
+    return flat.reshape(batch, frames, channels, height, width).transpose(1, 2)  # B C T h w
 
 
 def masks_of(mask: Tensor, batch: int) -> Tensor:

@@ -81,5 +81,5 @@ def _pair(samples1: Latent, samples2: Latent) -> tuple[Tensor, Tensor]:
     first, second = samples1.samples, samples2.samples
     with fitting(first, second):
         second = like(second, first.shape)
-        torch.broadcast_shapes(first.shape, second.shape)
+        torch.broadcast_shapes(first.shape, second.shape)  # type: ignore[no-untyped-call]  # torch's gap
     return first, second

@@ -9,6 +9,7 @@ from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Link, NodeOutput
 from orchestrator.nodes.bounds import bounded_text
 from orchestrator.ports import Ctx
+from orchestrator.values.media import Audio
 from orchestrator.values.tensors import CondEntry, Latent
 
 
@@ -36,11 +37,13 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Latents and conditioning in the shape that ComfyUI's nodes hand them on, which is what its clients know."""
+    """Latents, conditioning and sound in the shape that ComfyUI's nodes hand on, which its clients know."""
     if isinstance(value, Latent):
         parts = {"samples": value.samples, "noise_mask": value.noise_mask, "batch_index": value.batch_index}
         found = {name: part for name, part in parts.items() if part is not None}
         return {name: list(part) if isinstance(part, tuple) else part for name, part in found.items()}
+    if isinstance(value, Audio):
+        return {"waveform": value.waveform, "sample_rate": value.sample_rate}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, CondEntry):

@@ -16,7 +16,7 @@ _CELL = 8
 
 
 def rebatched(latents: Sequence[Latent], size: int) -> list[Latent]:
-    """Batches of `size`, the last of a run of equal sides may be smaller. Entries know their place in the whole list."""
+    """Batches of `size`, a smaller one where a run of equal sides ends; entries know their place in the list."""
     cut: list[Latent] = []
     waiting: Latent | None = None
     offset = 0

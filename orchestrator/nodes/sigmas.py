@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from kit.errors import InvalidRequest
@@ -79,7 +80,7 @@ def extend_intermediate_sigmas(
     highest = math.inf if start_at_sigma < 0 else start_at_sigma
     shares = _SPACINGS[spacing](torch.linspace(0, 1, steps + 1)[1:-1])
     levels = [sigmas[:1]]
-    for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for here, there in pairwise(sigmas):
         if end_at_sigma <= here <= highest:
             levels.append(here + shares * (there - here))
         levels.append(there[None])
