@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from kit.errors import InvalidRequest
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Float, Int, Link, OneOf
-from orchestrator.nodes.bounds import bounded
+from orchestrator.nodes.bounds import MAX_SAMPLE_RATE, bounded
 from orchestrator.ports import Ctx
 from orchestrator.values.media import Audio
 
@@ -28,8 +28,11 @@ def empty_audio(
     """Silence; `duration` in seconds."""
     import torch
 
-    if sample_rate < 1:
-        raise InvalidRequest("the sample rate must be positive", reason="SAMPLE_RATE", sample_rate=sample_rate)
+    if not 0 < sample_rate <= MAX_SAMPLE_RATE:
+        raise InvalidRequest(
+            "the sample rate must be positive and not too high", reason="SAMPLE_RATE", sample_rate=sample_rate,
+            limit=MAX_SAMPLE_RATE,
+        )  # fmt: skip
     return (Audio(torch.zeros(bounded(1, channels, round(duration * sample_rate))), sample_rate),)
 
 
@@ -40,10 +43,11 @@ def trim_audio_duration(
     duration: Annotated[float, Float(min=0.0, step=0.01)] = 60.0,
 ) -> tuple[Audio]:  # fmt: skip
     """A part of a sound, in seconds; a negative start counts from the end."""
+    heard(audio)
     length, rate = audio.waveform.shape[-1], audio.sample_rate
     start = round(start_index * rate) + (length if start_index < 0 else 0)
     start = max(0, min(start, length - 1))
-    end = max(0, min(start + round(duration * rate), length))
+    end = max(0, min(start + round(min(duration * rate, length)), length))
     if start >= end:
         raise InvalidRequest(
             "nothing would be left: give a longer duration or an earlier start", reason="AUDIO_RANGE",
@@ -58,6 +62,7 @@ def trim_audio_duration(
 )  # fmt: skip
 def split_audio_channels(ctx: Ctx, audio: AudioIn) -> tuple[Audio, Audio]:
     """Both channels of a stereo sound, each as mono."""
+    heard(audio)
     if audio.waveform.shape[1] != 2:
         raise InvalidRequest(
             "only stereo has a left and a right", reason="AUDIO_CHANNELS", channels=audio.waveform.shape[1]
@@ -73,6 +78,7 @@ def audio_concat(
     """The second sound after or before the first; mono becomes stereo, the lower sample rate is raised."""
     import torch
 
+    heard(audio1, audio2)
     first, second, rate = _at_one_rate(_at_least_stereo(audio1), _at_least_stereo(audio2))
     if first.shape[:2] != second.shape[:2]:
         raise _unlike(first, second)
@@ -89,6 +95,7 @@ def audio_merge(
     """Both sounds at once, as long as the first; what would be too loud is made quieter as a whole."""
     import torch
 
+    heard(audio1, audio2)
     first, second, rate = _at_one_rate(audio1, audio2)
     length = first.shape[-1]
     second = torch.nn.functional.pad(second[..., :length], (0, max(0, length - second.shape[-1])))
@@ -117,7 +124,14 @@ def audio_adjust_volume(
     volume: Annotated[int, Int(default=1, min=-100, max=100, options={"default": 1.0})],
 ) -> tuple[Audio]:  # fmt: skip
     """Louder or quieter, in decibels."""
+    heard(audio)
     return (Audio(audio.waveform * 10 ** (volume / 20), audio.sample_rate),)
+
+
+def heard(*audios: Audio | None) -> None:
+    """A silent film's sound is None. Raises InvalidRequest (NO_AUDIO) if there is one among these."""
+    if None in audios:
+        raise InvalidRequest("there is no sound here: the film it comes from is silent", reason="NO_AUDIO")
 
 
 def _at_least_stereo(audio: Audio) -> Audio:

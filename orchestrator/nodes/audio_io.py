@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO
 
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import AudioRecord, InputFile, Json, NodeOutput, OneOf, Text
-from orchestrator.nodes.audio import AudioIn
+from orchestrator.nodes.audio import AudioIn, heard
 from orchestrator.ports import Ctx
 from orchestrator.values.media import Audio
 
@@ -105,6 +105,7 @@ def _saved(
     from orchestrator.nodes.audio_file import write_audio
     from orchestrator.nodes.picture_file import metadata
 
+    heard(audio)
     texts = metadata(prompt, extra)
     stored: list[Json] = []
     for number, waveform in enumerate(audio.waveform):

@@ -8,6 +8,8 @@ from kit.errors import InvalidRequest
 
 MAX_ELEMENTS = 2**30
 """Numbers in one tensor: 4 GiB of float32."""
+MAX_SAMPLE_RATE = 768_000
+"""Samples of sound a second."""
 MAX_TEXT = 2**24
 """Characters in one text."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+from kit.errors import InvalidRequest
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Int, Link, OneOf, Output
 from orchestrator.nodes.bounds import bounded
@@ -14,6 +15,8 @@ from orchestrator.values.tensors import Latent
 
 _LATENT = (("LATENT", "LATENT"),)
 _MODULE = "comfy_extras.nodes_latent"
+_LAST_INDEX = 2**16
+"""Noise is drawn for every entry up to the last one wanted."""
 LatentLink = Annotated[Latent, Link("LATENT", options={})]
 
 
@@ -44,6 +47,10 @@ def repeat_latent_batch(ctx: Ctx, samples: LatentIn, amount: Annotated[int, Int(
         mask = mask.repeat(amount, 1, 1, 1)
     if indices is not None:
         offset = max(indices) - min(indices) + 1
+        if max(indices) + (amount - 1) * offset > _LAST_INDEX:
+            raise InvalidRequest(
+                "the repeats would need noise from too far down the batch", reason="BATCH_INDEX", limit=_LAST_INDEX
+            )
         indices = tuple(index + turn * offset for turn in range(amount) for index in indices)
     return (Latent(given.repeat(amount, *(1,) * (given.ndim - 1)), mask, indices),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.graph.declare import node
@@ -70,7 +71,11 @@ def latent_blend(
     with fitting(first, second):
         if first.shape != second.shape:
             second = scaled(second, first.shape[-1], first.shape[-2], "bicubic", "center")
-        return (samples1.with_samples(first * blend_factor + second * (1.0 - blend_factor)),)
+        blended = first * blend_factor + second * (1.0 - blend_factor)
+    indices = samples1.batch_index
+    if indices is not None and len(indices) == 1:
+        indices *= blended.shape[0]
+    return (replace(samples1, samples=blended, batch_index=indices),)
 
 
 def _pair(samples1: Latent, samples2: Latent) -> tuple[Tensor, Tensor]:

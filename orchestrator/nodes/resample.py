@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kit.errors import InvalidRequest
-from orchestrator.nodes.bounds import bounded
+from orchestrator.nodes.bounds import MAX_SAMPLE_RATE, bounded
 
-MAX_RATE = 768_000
 _ZEROS, _ROLLOFF = 6, 0.99
 """Zero crossings of the filter on each side, and its edge as a share of the lower rate's (torchaudio's defaults)."""
 _CHUNK = 65_536
@@ -21,10 +20,11 @@ def resampled(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     """`waveform` [..., T] by a sinc with a Hann window, band-limited to the lower rate (Smith, "Digital Audio
     Resampling", 2002). Raises InvalidRequest (SAMPLE_RATE, TENSOR_SIZE).
     """
-    if not 0 < rate <= MAX_RATE or not 0 < wanted <= MAX_RATE:
+    if not 0 < min(rate, wanted) <= max(rate, wanted) <= MAX_SAMPLE_RATE:
         raise InvalidRequest(
-            "sound of this sample rate cannot be converted", reason="SAMPLE_RATE", rates=[rate, wanted], limit=MAX_RATE
-        )
+            "sound of this sample rate cannot be converted", reason="SAMPLE_RATE", rates=[rate, wanted],
+            limit=MAX_SAMPLE_RATE,
+        )  # fmt: skip
     if rate == wanted:
         return waveform
     divisor = math.gcd(rate, wanted)

@@ -18,6 +18,7 @@ from torch import Tensor
 from kit.errors import InvalidRequest
 from orchestrator.nodes.audio_file import audio_of, encode_audio
 from orchestrator.nodes.bounds import bounded
+from orchestrator.nodes.links import MAX_SIDE
 from orchestrator.nodes.media_file import encoding, layout_of, opened
 from orchestrator.ports import Ctx
 from orchestrator.values.media import Audio, Video, VideoFile, VideoFrames
@@ -70,6 +71,8 @@ def _stream(container: InputContainer, video: VideoFile) -> VideoStream:
 def _decoded(ctx: Ctx, container: InputContainer, stream: VideoStream) -> Tensor:
     """[N, H, W, 3] in 0..1; frames wait as bytes, so that memory holds little more than the result."""
     frames: list[np.ndarray] = []
+    bounded(stream.height, stream.width, 3)
+    stream.codec_context.options = {"max_pixels": str(MAX_SIDE**2)}
     for frame in container.decode(stream):
         ctx.check_cancelled()
         bounded(len(frames) + 1, frame.height, frame.width, 3)

@@ -6,6 +6,7 @@ import hashlib
 import math
 import wave
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -35,13 +36,21 @@ def test_silence_has_its_length_and_a_bound() -> None:
     assert found.waveform.shape == (1, 1, 12000) and found.sample_rate == 8000
     with pytest.raises(InvalidRequest, match="too large"):
         nodes.empty_audio(context(), 1e19)
-    with pytest.raises(InvalidRequest, match="positive"):
-        nodes.empty_audio(context(), 1.0, 0)
+    for rate in (0, 10**400):
+        with pytest.raises(InvalidRequest, match="positive"):
+            nodes.empty_audio(context(), 1.0, rate)
 
 
 @pytest.mark.parametrize(
     ("start", "duration", "found"),
-    [(0.2, 0.3, [2, 3, 4]), (-0.2, 9.0, [8, 9]), (0.8, 60.0, [8, 9]), (-99.0, 0.1, [0]), (99.0, 1.0, [9])],
+    [
+        (0.2, 0.3, [2, 3, 4]),
+        (0.8, 1e308, [8, 9]),
+        (-0.2, 9.0, [8, 9]),
+        (0.8, 60.0, [8, 9]),
+        (-99.0, 0.1, [0]),
+        (99.0, 1.0, [9]),
+    ],
 )
 def test_trimming(start: float, duration: float, found: list[float]) -> None:
     given = Audio(torch.arange(10.0).reshape(1, 1, 10), 10)
@@ -53,6 +62,20 @@ def test_trimming_to_nothing_is_a_typed_error() -> None:
         nodes.trim_audio_duration(context(), steady(1.0, 10), 0.0, 0.01)
     with pytest.raises(InvalidRequest, match="nothing would be left"):
         nodes.trim_audio_duration(context(), steady(1.0, 0), 0.0, 1.0)
+
+
+def test_the_sound_of_a_silent_film_is_a_typed_error(tmp_path: Path) -> None:
+    nothing, some = cast(Audio, None), tone()
+    for use in (
+        lambda: nodes.trim_audio_duration(context(), nothing),
+        lambda: nodes.split_audio_channels(context(), nothing),
+        lambda: nodes.audio_concat(context(), some, nothing),
+        lambda: nodes.audio_merge(context(), nothing, some, "add"),
+        lambda: nodes.audio_adjust_volume(context(), nothing, 1),
+        lambda: audio_io.save_audio(context(tmp_path), nothing),
+    ):
+        with pytest.raises(InvalidRequest, match="silent"):
+            use()
 
 
 def test_channels_are_split() -> None:
@@ -231,7 +254,7 @@ def test_recordings_are_files_too(tmp_path: Path) -> None:
 )
 def test_what_is_no_sound_is_a_typed_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(InvalidRequest, match="cannot be read|no sound"):
+    with pytest.raises(InvalidRequest, match=r"cannot be read|no sound"):
         audio_io.load_audio(context(tmp_path), "a.wav")
 
 

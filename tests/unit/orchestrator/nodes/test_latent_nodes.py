@@ -75,6 +75,12 @@ def test_latents_that_do_not_fit_are_typed_errors() -> None:
         latent_math.latent_add(context(), first, Latent(torch.zeros(1, 4, 0, 4)))
 
 
+def test_a_blend_with_a_larger_batch_has_the_same_noise_everywhere() -> None:
+    one, many = Latent(torch.zeros(1, 4, 2, 2), batch_index=(5,)), Latent(ramp(3, 1, 1, 1).expand(3, 4, 2, 2))
+    (result,) = latent_math.latent_blend(context(), one, many, 0.0)
+    assert firsts(result) == [0, 1, 2] and result.batch_index == (5, 5, 5)
+
+
 def test_interpolation_mixes_lengths_and_directions_apart() -> None:
     first, second = (
         Latent(torch.tensor([2.0, 0.0]).reshape(1, 2, 1, 1)),
@@ -117,6 +123,11 @@ def test_repeats_get_noise_of_their_own() -> None:
     assert latent_batch.repeat_latent_batch(context(), masked, 2)[0].noise_mask.flatten().tolist() == [0, 1, 0, 1]  # type: ignore[union-attr]
     film = Latent(torch.zeros(1, 16, 3, 2, 2))
     assert latent_batch.repeat_latent_batch(context(), film, 2)[0].samples.shape == (2, 16, 3, 2, 2)
+
+
+def test_noise_far_down_the_batch_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="too far"):
+        latent_batch.repeat_latent_batch(context(), indexed(2, 0, 40_000), 2)
 
 
 def test_joined_batches_keep_their_indices() -> None:

@@ -117,6 +117,14 @@ def test_odd_sides_and_endless_films_are_typed_errors(tmp_path: Path, monkeypatc
         nodes.get_video_components(ctx, VideoFile(path.name))
 
 
+def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(tmp_path)
+    path = stored(tmp_path, nodes.save_video(ctx, film(ctx)))
+    monkeypatch.setattr("orchestrator.nodes.video_file.MAX_SIDE", 16)
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        nodes.get_video_components(ctx, VideoFile(path.name))
+
+
 def test_frame_rates_are_rounded_to_thousandths(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     video = VideoFrames(pictures(), Fraction(24000, 1001))
@@ -129,7 +137,7 @@ def test_what_is_no_film_is_a_typed_error(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "a.mp4").write_bytes(content)
     (video,) = nodes.load_video(context(tmp_path), "a.mp4")
     for use in (nodes.get_video_components, nodes.save_video):
-        with pytest.raises(InvalidRequest, match="cannot be read|no pictures"):
+        with pytest.raises(InvalidRequest, match=r"cannot be read|no pictures"):
             use(context(tmp_path), video)
     with pytest.raises(NotFound):
         nodes.load_video(context(tmp_path), "gone.mp4")
