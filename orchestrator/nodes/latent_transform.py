@@ -6,6 +6,7 @@ from typing import Annotated
 
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Int, Link, OneOf
+from orchestrator.nodes.bounds import bounded
 from orchestrator.nodes.links import MAX_SIDE, LatentIn
 from orchestrator.ports import Ctx
 from orchestrator.values.tensors import Latent
@@ -64,6 +65,7 @@ def latent_concat(
 
     first = samples1.samples
     second = fit_batch(samples2.samples, first.shape[0])
+    bounded(2, *first.shape)
     parts = (second, first) if dim.startswith("-") else (first, second)
     with fitting(*parts):
         return (samples1.with_samples(torch.cat(parts, dim=_AXES[dim[-1]])),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,8 +21,10 @@ def rebatched(latents: Sequence[Latent], size: int) -> list[Latent]:
     cut: list[Latent] = []
     waiting: Latent | None = None
     offset = 0
-    for latent in (latent for latent in latents if latent.samples.shape[0]):
-        entry = _completed(latent, offset)
+    for latent in latents:
+        if not latent.samples.shape[0]:
+            continue
+        entry = replace(latent, batch_index=_indices(latent, offset))
         offset += len(entry.batch_index or ())
         if waiting is not None and waiting.samples.shape[-2:] == entry.samples.shape[-2:]:
             entry = _joined(waiting, entry)
@@ -32,40 +35,42 @@ def rebatched(latents: Sequence[Latent], size: int) -> list[Latent]:
     return [_plain(latent) for latent in (*cut, *([waiting] if waiting else ()))]
 
 
-def _completed(latent: Latent, offset: int) -> Latent:
-    """With a mask and an index for every entry."""
-    batch, (height, width) = latent.samples.shape[0], latent.samples.shape[-2:]
-    mask = latent.noise_mask
-    mask = torch.ones(bounded(batch, 1, height * _CELL, width * _CELL)) if mask is None else masks_of(mask, batch)
-    indices = latent.batch_index or tuple(range(offset, offset + batch))
-    return Latent(latent.samples, mask, indices)
+def _indices(latent: Latent, offset: int) -> tuple[int, ...]:
+    return latent.batch_index or tuple(range(offset, offset + latent.samples.shape[0]))
 
 
 def _joined(first: Latent, second: Latent) -> Latent:
-    mask, other = _mask(first), _mask(second)
-    if mask.shape[-2:] != other.shape[-2:]:
-        other = functional.interpolate(other, size=mask.shape[-2:], mode="bilinear")
     bounded(first.samples.shape[0] + second.samples.shape[0], *first.samples.shape[1:])
     with fitting(first.samples, second.samples):
         samples = torch.cat((first.samples, second.samples))
-    return Latent(samples, torch.cat((mask, other)), (*(first.batch_index or ()), *(second.batch_index or ())))
+    mask = None
+    if first.noise_mask is not None or second.noise_mask is not None:
+        upper, lower = _mask(first), _mask(second)
+        if upper.shape[-2:] != lower.shape[-2:]:
+            lower = functional.interpolate(lower, size=tuple(upper.shape[-2:]), mode="bilinear")
+        mask = torch.cat((upper, lower))
+    return Latent(samples, mask, (*(first.batch_index or ()), *(second.batch_index or ())))
 
 
 def _cut(latent: Latent, size: int) -> list[Latent]:
-    starts = range(0, latent.samples.shape[0], size)
+    parts = [slice(start, start + size) for start in range(0, latent.samples.shape[0], size)]
+    mask = None if latent.noise_mask is None else _mask(latent)
     return [
-        Latent(
-            latent.samples[at : at + size], _mask(latent)[at : at + size], (latent.batch_index or ())[at : at + size]
-        )
-        for at in starts
+        Latent(latent.samples[part], None if mask is None else mask[part], (latent.batch_index or ())[part])
+        for part in parts
     ]
+
+
+def _mask(latent: Latent) -> Tensor:
+    """A mask for every entry; without one everything is redrawn."""
+    batch, (height, width) = latent.samples.shape[0], latent.samples.shape[-2:]
+    if latent.noise_mask is None:
+        return torch.ones(bounded(batch, 1, height * _CELL, width * _CELL))
+    return masks_of(latent.noise_mask, batch)
 
 
 def _plain(latent: Latent) -> Latent:
     """A mask of ones says nothing."""
-    return Latent(latent.samples, None, latent.batch_index) if _mask(latent).mean() == 1.0 else latent
-
-
-def _mask(latent: Latent) -> Tensor:
-    assert latent.noise_mask is not None
-    return latent.noise_mask
+    if latent.noise_mask is None or latent.noise_mask.mean() != 1.0:
+        return latent
+    return replace(latent, noise_mask=None)

@@ -71,6 +71,9 @@ def test_latents_that_do_not_fit_are_typed_errors() -> None:
             combine(context(), first, second)
     with pytest.raises(InvalidRequest, match="do not fit"):
         latent_transform.latent_concat(context(), first, second, "x")
+    large = Latent(torch.zeros(1, 1, 1, 1).expand(2, 4, 8192, 16384))
+    with pytest.raises(InvalidRequest, match="too large"):
+        latent_transform.latent_concat(context(), large, large, "x")
     with pytest.raises(InvalidRequest, match="do not fit"):
         latent_math.latent_add(context(), first, Latent(torch.zeros(1, 4, 0, 4)))
 
@@ -164,6 +167,15 @@ def test_rebatching_starts_anew_at_other_sides_and_keeps_masks() -> None:
     mixed = rebatch([Latent(torch.zeros(1, 4, 2, 3), torch.zeros(1, 1, 5, 5)), indexed(1)], 4)
     assert mixed[0].noise_mask is not None and mixed[0].noise_mask[:, 0, 0, 0].tolist() == [0.0, 1.0]
     assert rebatch([], 2) == []
+
+
+def test_rebatching_drops_masks_that_say_nothing() -> None:
+    ones, half = (Latent(torch.zeros(2, 4, 2, 3), torch.full((1, 1, 4, 6), value)) for value in (1.0, 0.5))
+    result = rebatch([ones, half, ones], 2)
+    assert [latent.noise_mask is None for latent in result] == [True, False, True]
+    assert result[1].noise_mask is not None and result[1].noise_mask.shape == (2, 1, 4, 6)
+    large = Latent(torch.zeros(1, 1, 1, 1).expand(2, 3, 4096, 4096))  # its mask would have 2 x 2**30 numbers
+    assert len(rebatch([large], 1)) == 2
 
 
 def test_batches_cannot_grow_without_bound() -> None:
