@@ -10,9 +10,34 @@ from types import MappingProxyType
 import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
-from orchestrator.nodes import conditioning, image, latent, loaders, sampling, vae
+from orchestrator.nodes import (
+    audio,
+    audio_io,
+    conditioning,
+    empty_latents,
+    image,
+    latent,
+    latent_batch,
+    latent_composite,
+    latent_math,
+    latent_operations,
+    latent_transform,
+    loaders,
+    preview_any,
+    primitives,
+    regexes,
+    sampling,
+    sigmas,
+    strings,
+    vae,
+    video,
+)
 
-MODULES = (loaders, conditioning, latent, sampling, vae, image)
+MODULES = (
+    loaders, conditioning, latent, empty_latents, latent_batch, latent_transform, latent_composite, latent_math,
+    latent_operations, sampling, sigmas, vae, image, primitives, strings, regexes, preview_any,
+    audio, audio_io, video,
+)  # fmt: skip
 """Every module that declares nodes."""
 
 FILE = Path(orchestrator.graph.__file__).with_name("builtin_nodes.json")
