@@ -10,9 +10,26 @@ from types import MappingProxyType
 import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
-from orchestrator.nodes import conditioning, image, latent, loaders, sampling, vae
+from orchestrator.nodes import (
+    animation,
+    batches,
+    compositing,
+    conditioning,
+    image,
+    latent,
+    loaders,
+    masks,
+    picture_source,
+    postprocessing,
+    sampling,
+    transform,
+    vae,
+)
 
-MODULES = (loaders, conditioning, latent, sampling, vae, image)
+MODULES = (
+    loaders, conditioning, latent, sampling, vae, image, picture_source, transform, compositing, postprocessing, batches,
+    masks, animation,
+)  # fmt: skip
 """Every module that declares nodes."""
 
 FILE = Path(orchestrator.graph.__file__).with_name("builtin_nodes.json")
