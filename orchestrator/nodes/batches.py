@@ -17,8 +17,8 @@ _LARGEST_BATCH = 4096
 _BLUE_DIFFERENCE, _RED_DIFFERENCE = 0.564, 0.713
 
 
-@node("RebatchImages", category="image/batch", display_name="Rebatch Images", python_module="comfy_extras.nodes_rebatch",
-      v3=True, input_is_list=True, outputs=(Output("IMAGE", "IMAGE", is_list=True),))  # fmt: skip
+@node("RebatchImages", category="image/batch", display_name="Rebatch Images", v3=True,
+      python_module="comfy_extras.nodes_rebatch", input_is_list=True, outputs=(Output("IMAGE", "IMAGE", is_list=True),))  # fmt: skip
 def rebatch_images(
     ctx: Ctx, images: Annotated[list[Image], Link("IMAGE")],
     batch_size: Annotated[list[int], Int(default=1, min=1, max=_LARGEST_BATCH)],
@@ -84,6 +84,6 @@ def image_yuv_to_rgb(ctx: Ctx, Y: ImageIn, U: ImageIn, V: ImageIn) -> tuple[Imag
     for difference in (u, v):
         need_same_batch(y, difference)
     u, v = u - 0.5, v - 0.5
-    red, blue = y + v / _RED_DIFFERENCE, y + u / _BLUE_DIFFERENCE
-    green = (y - 0.299 * red - 0.114 * blue) / 0.587
+    red, blue = y + (1 / _RED_DIFFERENCE) * v, y + (1 / _BLUE_DIFFERENCE) * u
+    green = y - (0.299 / 0.587 / _RED_DIFFERENCE) * v - (0.114 / 0.587 / _BLUE_DIFFERENCE) * u
     return (torch.cat((red, green, blue), dim=-1).clamp(0, 1),)

@@ -27,8 +27,8 @@ from orchestrator.nodes import (
 )
 
 MODULES = (
-    loaders, conditioning, latent, sampling, vae, image, picture_source, transform, compositing, postprocessing, batches,
-    masks, animation,
+    loaders, conditioning, latent, sampling, vae, image, picture_source, transform, compositing, postprocessing,
+    batches, masks, animation,
 )  # fmt: skip
 """Every module that declares nodes."""
 

@@ -15,9 +15,11 @@ from orchestrator.nodes.gauss import convolved
 SMALLEST_SIDE = 3
 _RADIUS = 2
 _EPSILON = 1e-6
+_FLAT = float(torch.tensor(_EPSILON).sqrt())
 _EVERY_NEIGHBOUR = np.ones((3, 3))
 # (dy, dx) of the neighbour in direction 0 .. 7, from +x towards +y in steps of 45 degrees.
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
+_RIGHT, _DOWN = 0, 2
 
 
 def edges(image: Tensor, low: float, high: float) -> Tensor:
@@ -41,12 +43,19 @@ def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _is_largest(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Whether each pixel exceeds both neighbours along its gradient; outside there is nothing."""
+    """Whether each pixel exceeds both neighbours along its gradient; outside everything is flat.
+
+    Of two equal ones across a vertical or horizontal edge the left or upper one is taken.
+    """
     height, width = magnitude.shape[1:]
-    framed = functional.pad(magnitude, (1, 1, 1, 1))
+    framed = functional.pad(magnitude, (1, 1, 1, 1), value=_FLAT)
     window = torch.stack([framed[:, 1 + dy :, 1 + dx :][:, :height, :width] for dy, dx in _DIRECTIONS], dim=1)
-    ahead, behind = (window.gather(1, (turn % 8)[:, None])[:, 0] for turn in (direction, direction + 4))
-    return (magnitude > ahead) & (magnitude > behind)
+    largest = magnitude > _FLAT
+    for turn in (direction % 8, (direction + 4) % 8):
+        neighbour = window.gather(1, turn[:, None])[:, 0]
+        may_equal = (turn == _RIGHT) | (turn == _DOWN)
+        largest &= (magnitude > neighbour) | (may_equal & (magnitude == neighbour))
+    return largest
 
 
 def _tracked(ridge: Tensor, low: float, high: float) -> Tensor:

@@ -22,9 +22,14 @@ def quantized(picture: Tensor, colours: int, dither: str) -> Tensor:
         found = plain.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     else:
         if dither != "none":
-            plain = Image.fromarray(_ordered(levels, int(dither.removeprefix("bayer-")), colours))
+            plain = Image.fromarray(_ordered(levels, int(dither.removeprefix("bayer-")), _found(palette)))
         found = plain.quantize(palette=palette, dither=Image.Dither.NONE)
     return torch.from_numpy(np.array(found.convert("RGB"), dtype=np.float32) / 255.0)
+
+
+def _found(palette: Image.Image) -> int:
+    """Colours in the palette: fewer than asked for if the picture has fewer."""
+    return max(1, len(palette.getpalette() or ()) // 3)
 
 
 def _ordered(levels: npt.NDArray[np.uint8], order: int, colours: int) -> npt.NDArray[np.uint8]:
@@ -41,7 +46,5 @@ def _bayer(order: int) -> npt.NDArray[np.float64]:
     share = 1.0
     while len(matrix) < order:
         share /= 4
-        matrix = np.block(
-            [[matrix - 1.5 * share, matrix + 0.5 * share], [matrix + 1.5 * share, matrix - 0.5 * share]]
-        )
+        matrix = np.block([[matrix - 1.5 * share, matrix + 0.5 * share], [matrix + 1.5 * share, matrix - 0.5 * share]])
     return matrix

@@ -113,9 +113,7 @@ def image_scale_to_max_dimension(
     if largest_size == 0:
         raise InvalidRequest("a picture needs a size: largest_size must be at least 1", reason="PICTURE_SIZE")
     rows, columns = image.shape[1:3]
-    width, height = (
-        max(1, round(side / max(rows, columns) * largest_size)) for side in (columns, rows)
-    )
+    width, height = (max(1, round(side / max(rows, columns) * largest_size)) for side in (columns, rows))
     return (_scaled(image, width, height, upscale_method),)
 
 

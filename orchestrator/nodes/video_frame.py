@@ -27,6 +27,6 @@ def through_h264(picture: Tensor, crf: int) -> Tensor:
         target.mux(stream.encode(frame))
         target.mux(stream.encode())
     stored.seek(0)
-    with av.open(stored) as source:
+    with av.open(stored, "r") as source:
         shown = next(source.decode(video=0)).to_ndarray(format="rgb24")
     return torch.from_numpy(shown).float() / 255.0
