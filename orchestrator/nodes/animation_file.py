@@ -8,11 +8,13 @@ from typing import BinaryIO
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from kit.errors import InvalidRequest
 from orchestrator.nodes.picture_file import to_picture
 
 _PROMPT_TAG = 0x0110
 _OTHER_TAGS = range(0x010F, 0, -1)
 _MS = 1000.0
+_WEBP_SIDE = 16383
 
 
 def frames(images: Tensor, check_cancelled: Callable[[], None]) -> list[Image.Image]:
@@ -28,7 +30,14 @@ def write_webp(
     pictures: Sequence[Image.Image], texts: Mapping[str, str], fps: float, lossless: bool, quality: int, effort: int,
     file: BinaryIO,
 ) -> None:  # fmt: skip
-    """EXIF entries are `key:text`, the prompt under Model, the others under the tags before it."""
+    """EXIF entries are `key:text`, the prompt under Model, the others under the tags before it.
+
+    Raises InvalidRequest (PICTURE_SIZE) for what the format cannot hold.
+    """
+    if max(pictures[0].size) > _WEBP_SIDE:
+        raise InvalidRequest(
+            "WebP holds no picture of this size; SaveAnimatedPNG does", reason="PICTURE_SIZE", at_most=_WEBP_SIDE
+        )
     exif = Image.Exif()
     others = iter(_OTHER_TAGS)
     for key, text in texts.items():

@@ -18,7 +18,8 @@ _BLUE_DIFFERENCE, _RED_DIFFERENCE = 0.564, 0.713
 
 
 @node("RebatchImages", category="image/batch", display_name="Rebatch Images", v3=True,
-      python_module="comfy_extras.nodes_rebatch", input_is_list=True, outputs=(Output("IMAGE", "IMAGE", is_list=True),))  # fmt: skip
+      python_module="comfy_extras.nodes_rebatch", input_is_list=True,
+      outputs=(Output("IMAGE", "IMAGE", is_list=True),))  # fmt: skip
 def rebatch_images(
     ctx: Ctx, images: Annotated[list[Image], Link("IMAGE")],
     batch_size: Annotated[list[int], Int(default=1, min=1, max=_LARGEST_BATCH)],

@@ -25,7 +25,7 @@ _RIGHT, _DOWN = 0, 2
 def edges(image: Tensor, low: float, high: float) -> Tensor:
     """1 on edges, else 0, [B, H, W]; thresholds on the Sobel gradient of the picture blurred with sigma 1."""
     magnitude, direction = _gradient(image)
-    ridge = magnitude * _is_largest(magnitude, direction)
+    ridge = magnitude * largest_along(magnitude, direction)
     return torch.stack([_tracked(picture, low, high) for picture in ridge])
 
 
@@ -42,7 +42,7 @@ def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
     return (x * x + y * y + _EPSILON).sqrt(), (torch.atan2(y, x) * (4 / math.pi)).round().long()
 
 
-def _is_largest(magnitude: Tensor, direction: Tensor) -> Tensor:
+def largest_along(magnitude: Tensor, direction: Tensor) -> Tensor:
     """Whether each pixel exceeds both neighbours along its gradient; outside everything is flat.
 
     Of two equal ones across a vertical or horizontal edge the left or upper one is taken.

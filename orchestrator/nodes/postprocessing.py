@@ -55,8 +55,8 @@ def image_quantize(
 
     need_channels(image, (3,))
     pictures = []
-    for number, picture in enumerate(image):
-        ctx.progress(number, len(image))
+    for picture in image:
+        ctx.check_cancelled()  # and no progress: ComfyUI's clients get none from this node
         pictures.append(quantized(picture, colors, dither))
     return (torch.stack(pictures),)
 
@@ -122,7 +122,7 @@ def ltxv_preprocess(
         return (image,)
     need_channels(image, (3,))
     pictures = []
-    for number, picture in enumerate(image):
-        ctx.progress(number, len(image))
+    for picture in image:
+        ctx.check_cancelled()  # and no progress: ComfyUI's clients get none from this node
         pictures.append(through_h264(picture, img_compression))
     return (torch.stack(pictures),)

@@ -127,3 +127,15 @@ def test_collect_takes_own_nodes_once() -> None:
     assert list(catalogue_of(impls)) == ["Resize", "Save"]
     with pytest.raises(BadDeclaration, match="twice"):
         collect([here, here])
+
+
+def test_with_lists_the_annotation_is_a_list_of_what_the_kind_says() -> None:
+    def good(ctx: Any, x: Annotated[list[int], Int(default=1)]) -> None: ...
+    def bad(ctx: Any, x: Annotated[list[str], Int(default=1)]) -> None: ...
+
+    declared = node("Lists", category="test", input_is_list=True)(good)
+    assert declared.__node__.spec.inputs[0].kind == Int(default=1)
+    with pytest.raises(BadDeclaration, match="Int annotates"):
+        node("Bad", category="test", input_is_list=True)(bad)
+    with pytest.raises(BadDeclaration, match="Int annotates"):
+        node("Bad", category="test")(good)
