@@ -7,7 +7,7 @@ from typing import Annotated
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Int, Link, Output
 from orchestrator.nodes.links import Image, ImageIn
-from orchestrator.nodes.shapes import need_channels, need_same_batch, need_same_size
+from orchestrator.nodes.shapes import detached, need_channels, need_same_batch, need_same_size
 from orchestrator.ports import Ctx
 
 _IMAGES, _MORPHOLOGY = "comfy_extras.nodes_images", "comfy_extras.nodes_morphology"
@@ -51,7 +51,7 @@ def image_from_batch(
 ) -> tuple[Image]:  # fmt: skip
     """`length` pictures of the batch from an index on, as many as there are and at least the last."""
     start = min(image.shape[0] - 1, batch_index)
-    return (image[start : start + length],)
+    return (detached(image[start : start + length]),)
 
 
 @node("GetImageSize", category="image", display_name="Get Image Size", python_module=_IMAGES,

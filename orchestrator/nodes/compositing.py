@@ -7,7 +7,7 @@ from typing import Annotated
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Bool, Float, Int, Link, OneOf
 from orchestrator.nodes.links import MAX_SIDE, Image, ImageIn, Mask, MaskIn
-from orchestrator.nodes.shapes import need_channels, need_same_batch, with_channels_of
+from orchestrator.nodes.shapes import detached, need_channels, need_same_batch, with_channels_of
 from orchestrator.ports import Ctx
 
 _MODULE = "comfy_extras.nodes_compositing"
@@ -74,7 +74,7 @@ def split_image_with_alpha(ctx: Ctx, image: ImageIn) -> tuple[Image, Mask]:
     import torch
 
     transparent = 1.0 - image[..., 3] if image.shape[-1] > 3 else torch.zeros_like(image[..., 0])
-    return image[..., :3], transparent
+    return detached(image[..., :3]), transparent
 
 
 @node("JoinImageWithAlpha", category="mask/compositing", display_name="Join Image with Alpha", python_module=_MODULE,

@@ -50,7 +50,7 @@ def largest_along(magnitude: Tensor, direction: Tensor) -> Tensor:
     height, width = magnitude.shape[1:]
     framed = functional.pad(magnitude, (1, 1, 1, 1), value=_FLAT)
     window = torch.stack([framed[:, 1 + dy :, 1 + dx :][:, :height, :width] for dy, dx in _DIRECTIONS], dim=1)
-    largest = magnitude > _FLAT
+    largest = torch.ones_like(magnitude, dtype=torch.bool)
     for turn in (direction % 8, (direction + 4) % 8):
         neighbour = window.gather(1, turn[:, None])[:, 0]
         may_equal = (turn == _RIGHT) | (turn == _DOWN)

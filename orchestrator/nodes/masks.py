@@ -10,7 +10,7 @@ from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Bool, Float, Int, NodeOutput, OneOf
 from orchestrator.nodes.image import save_preview
 from orchestrator.nodes.links import MAX_SIDE, Image, ImageIn, Mask, MaskIn, Side
-from orchestrator.nodes.shapes import need_channels
+from orchestrator.nodes.shapes import detached, need_channels
 from orchestrator.ports import Ctx
 
 _MODULE = "comfy_extras.nodes_mask"
@@ -39,7 +39,7 @@ def image_to_mask(ctx: Ctx, image: ImageIn, channel: Annotated[str, OneOf(_CHANN
     index = _CHANNELS.index(channel)
     if index >= image.shape[-1]:
         need_channels(image, range(index + 1, len(_CHANNELS) + 1))
-    return (image[..., index],)
+    return (detached(image[..., index]),)
 
 
 @node("ImageColorToMask", category="mask", display_name="ImageColorToMask", python_module=_MODULE, outputs=_MASK)
@@ -67,7 +67,7 @@ def crop_mask(ctx: Ctx, mask: MaskIn, x: Offset, y: Offset, width: Side, height:
             "the rectangle begins outside the mask; x and y must be less than its sides", reason="OUTSIDE",
             x=x, y=y, width=columns, height=rows,
         )  # fmt: skip
-    return (_stacked(mask)[:, y : y + height, x : x + width],)
+    return (detached(_stacked(mask)[:, y : y + height, x : x + width]),)
 
 
 @node("MaskComposite", category="mask", display_name="MaskComposite", python_module=_MODULE, outputs=_MASK)

@@ -39,6 +39,11 @@ def need_same_size(pictures: Sequence[Tensor]) -> None:
         )  # fmt: skip
 
 
+def detached(part: Tensor) -> Tensor:
+    """A copy of a part, so that who keeps it (the cache) does not keep the whole."""
+    return part.clone()
+
+
 def repeated(samples: Tensor, count: int) -> Tensor:
     """The first `count` entries of the batch; a shorter one starts again from its beginning."""
     import torch

@@ -9,6 +9,7 @@ from kit.errors import InvalidRequest
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Bool, Float, Int, Link, OneOf
 from orchestrator.nodes.links import MAX_SIDE, Image, ImageIn, Mask, Side
+from orchestrator.nodes.shapes import detached
 from orchestrator.ports import Ctx
 
 _MODULE = "comfy_extras.nodes_images"
@@ -25,7 +26,7 @@ Border = Annotated[int, Int(default=0, min=0, max=MAX_SIDE, step=8)]
 def image_crop(ctx: Ctx, image: ImageIn, width: Side, height: Side, x: Offset, y: Offset) -> tuple[Image]:
     """A rectangle of the picture; what lies outside is left out, down to one pixel."""
     x, y = min(x, image.shape[2] - 1), min(y, image.shape[1] - 1)
-    return (image[:, y : y + height, x : x + width],)
+    return (detached(image[:, y : y + height, x : x + width]),)
 
 
 @node("ImageRotate", category="image/transform", display_name="ImageRotate", python_module=_MODULE, outputs=_IMAGE)

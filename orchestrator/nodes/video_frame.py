@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 
 import av
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,6 +21,18 @@ def through_h264(picture: Tensor, crf: int) -> Tensor:
     if min(height, width) < _SMALLEST:
         raise InvalidRequest("the picture is too small for a video frame", reason="PICTURE_SIZE", at_least=_SMALLEST)
     levels = (picture[:height, :width] * 255.0).clamp(0, 255).to(torch.uint8).numpy()
+    try:
+        shown = _decoded(_encoded(levels, crf))
+    except av.FFmpegError as error:
+        raise InvalidRequest(
+            "the video encoder refuses this picture", reason="VIDEO_ENCODER", width=width, height=height,
+            cause=str(error)[:200],
+        ) from error  # fmt: skip
+    return torch.from_numpy(shown).float() / 255.0
+
+
+def _encoded(levels: npt.NDArray[np.uint8], crf: int) -> io.BytesIO:
+    height, width = levels.shape[:2]
     stored = io.BytesIO()
     with av.open(stored, "w", format="mp4") as target:
         stream = target.add_stream("libx264", rate=1, options={"crf": str(crf), "preset": "veryfast"})
@@ -27,6 +41,9 @@ def through_h264(picture: Tensor, crf: int) -> Tensor:
         target.mux(stream.encode(frame))
         target.mux(stream.encode())
     stored.seek(0)
+    return stored
+
+
+def _decoded(stored: io.BytesIO) -> npt.NDArray[np.uint8]:
     with av.open(stored, "r") as source:
-        shown = next(source.decode(video=0)).to_ndarray(format="rgb24")
-    return torch.from_numpy(shown).float() / 255.0
+        return np.asarray(next(source.decode(video=0)).to_ndarray(format="rgb24"), dtype=np.uint8)

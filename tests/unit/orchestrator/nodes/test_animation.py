@@ -80,6 +80,15 @@ def test_webp_quality_and_method_reach_the_encoder(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1] < sizes[2]
 
 
+def test_webp_methods_are_different_ones(tmp_path: Path) -> None:
+    noise = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(1))
+    files = [
+        stored(tmp_path, nodes.save_animated_webp(context(tmp_path), noise, method, 6.0, False, 50, method))
+        for method in ("fastest", "default", "slowest")
+    ]
+    assert len(set(files)) == 3
+
+
 def test_one_webp_frame_is_not_animated(tmp_path: Path) -> None:
     result = nodes.save_animated_webp(context(tmp_path), grey(7), "x", 6.0, True, 80, "slowest")
     assert result.ui is not None and result.ui["animated"] == [False]

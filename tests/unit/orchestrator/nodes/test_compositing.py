@@ -122,10 +122,12 @@ def test_porter_duff(mode: str, colour: float, coverage: float) -> None:
 
 
 def test_overlay_of_a_bright_destination() -> None:
+    bright, coverage = 0.6, 0.5  # times its coverage: brighter than half of that, darker than half of the source's
     image, _ = nodes.porter_duff_image_composite(
-        context(), pixel(0.6), transparency(0.0), pixel(0.75), transparency(0.0), "OVERLAY"
+        context(), pixel(S), transparency(1 - A), pixel(bright), transparency(1 - coverage), "OVERLAY"
     )
-    assert image.item() == pytest.approx(1 - 2 * (1 - 0.6) * (1 - 0.75))
+    wanted = A * coverage - 2 * (coverage - s) * (A - bright * coverage)
+    assert image.item() == pytest.approx(wanted / (A + coverage - A * coverage))
 
 
 def test_porter_duff_takes_the_destinations_size_and_the_smallest_batch() -> None:

@@ -56,15 +56,18 @@ def test_each_picture_gets_its_own_few_colours(dither: str) -> None:
     assert nodes.image_quantize(context(), noise(), 1, dither)[0][0].reshape(-1, 3).unique(dim=0).shape == (1, 3)
 
 
-def test_an_ordered_pattern_of_two_colours_has_half_of_each_for_the_middle() -> None:
-    picture = torch.full((1, 4, 6, 3), 0.5)
-    picture[0, :, 0], picture[0, :, 5] = 0.0, 1.0
-    (plain,) = nodes.image_quantize(context(), picture, 2, "none")
+@pytest.mark.parametrize(
+    ("level", "wanted"), [(0.3, [[0, 0], [1, 0]]), (0.5, [[0, 1], [1, 0]]), (0.7, [[0, 1], [1, 1]])]
+)
+def test_an_ordered_pattern_of_two_colours(level: float, wanted: list[list[float]]) -> None:
+    picture = torch.zeros(1, 40, 40, 3)
+    picture[:, 20:] = 1.0
+    picture[:, 18:20, :2] = picture[:, 20:22, 4:6] = level
     (found,) = nodes.image_quantize(context(), picture, 2, "bayer-2")
-    assert len(plain[0, :, 1:5, 0].unique()) == 1
-    middle = found[0, :, 1:5, 0]
-    assert middle[0, :2].tolist() != middle[1, :2].tolist()  # an alternating pattern ...
-    assert torch.equal(middle[:2, :2], middle[2:, 2:])  # ... that repeats every two pixels
+    assert found[0, 18:20, :2, 0].round().tolist() == wanted
+    assert torch.equal(found[0, 18:20, :2], found[0, 20:22, 4:6])  # it repeats every two pixels
+    (plain,) = nodes.image_quantize(context(), picture, 2, "none")
+    assert len(plain[0, 18:20, :2, 0].unique()) == 1
 
 
 def test_quantizing_takes_three_channels_and_stops() -> None:
@@ -174,3 +177,5 @@ def test_video_compression_refuses_what_is_no_frame() -> None:
         nodes.ltxv_preprocess(context(), torch.zeros(1, 8, 8, 4), 35)
     with pytest.raises(InvalidRequest, match="too small"):
         nodes.ltxv_preprocess(context(), torch.zeros(1, 1, 8, 3), 35)
+    with pytest.raises(InvalidRequest, match="encoder"):
+        nodes.ltxv_preprocess(context(), torch.zeros(1, 2, 20_000, 3), 35)
