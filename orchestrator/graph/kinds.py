@@ -168,12 +168,18 @@ class InputFile(Kind):
     """A file of the input area holding `content`; `upload` names the web UI's upload button ("image_upload").
 
     Files holding `also` are shown among them.
+    `shown_as` is the type on the wire in place of a list, where the web UI comes by the name itself ("WEBCAM").
     """
 
     content: str = "image"
     upload: str | None = None
     also: str | None = None
+    shown_as: str | None = None
     wire: ClassVar[str] = "COMBO"
+
+    @property
+    def wire_type(self) -> str:
+        return self.shown_as or self.wire
 
     def choices(self, lists: Lists) -> list[Json]:
         """Top-level files; validation accepts any existing annotated name, not only these."""

@@ -11,8 +11,11 @@ import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
 from orchestrator.nodes import (
+    animation,
     audio,
     audio_io,
+    batches,
+    compositing,
     conditioning,
     empty_latents,
     image,
@@ -23,20 +26,24 @@ from orchestrator.nodes import (
     latent_operations,
     latent_transform,
     loaders,
+    masks,
+    picture_source,
+    postprocessing,
     preview_any,
     primitives,
     regexes,
     sampling,
     sigmas,
     strings,
+    transform,
     vae,
     video,
 )
 
 MODULES = (
     loaders, conditioning, latent, empty_latents, latent_batch, latent_transform, latent_composite, latent_math,
-    latent_operations, sampling, sigmas, vae, image, primitives, strings, regexes, preview_any,
-    audio, audio_io, video,
+    latent_operations, sampling, sigmas, vae, image, picture_source, transform, compositing, postprocessing, batches,
+    masks, animation, primitives, strings, regexes, preview_any, audio, audio_io, video,
 )  # fmt: skip
 """Every module that declares nodes."""
 
