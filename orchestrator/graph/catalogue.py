@@ -8,11 +8,11 @@ from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, cast
 
-from orchestrator.graph.kinds import Bool, Float, InputFile, Int, Kind, Link, OneOf, Text
+from orchestrator.graph.kinds import AudioRecord, Bool, Float, InputFile, Int, Kind, Link, OneOf, Text
 from orchestrator.graph.spec import HiddenInput, Input, NodeSpec, Output
 
 _KINDS: Mapping[str, type[Kind]] = MappingProxyType(
-    {kind.__name__: kind for kind in (Int, Float, Text, Bool, OneOf, InputFile, Link)}
+    {kind.__name__: kind for kind in (Int, Float, Text, AudioRecord, Bool, OneOf, InputFile, Link)}
 )
 _FORMAT = 1
 

@@ -69,7 +69,8 @@ def node(
     """Declares the function as node class `class_type` and attaches the NodeImpl as `__node__`.
 
     First parameter `ctx`; then one parameter per input, its kind in `Annotated`; keyword-only = optional; hidden
-    inputs are keyword-only parameters named in `hidden`. The docstring is the description.
+    inputs are keyword-only parameters named in `hidden`. The docstring is the description. With `input_is_list` a
+    parameter is a list of values: `Annotated[list[int], Int(...)]`.
     Raises BadDeclaration.
     """
     slots = tuple(slot if isinstance(slot, Output) else Output(*slot) for slot in outputs)
@@ -78,7 +79,8 @@ def node(
     def declare(function: _F) -> _F:
         signature = _signature(class_type, function)
         spec = NodeSpec(
-            id=class_type, category=category, inputs=_inputs(class_type, signature, hidden_inputs), outputs=slots,
+            id=class_type, category=category, outputs=slots,
+            inputs=_inputs(class_type, signature, hidden_inputs, input_is_list),
             hidden=hidden_inputs, display_name=display_name, python_module=python_module,
             description=inspect.cleandoc(description if description is not None else function.__doc__ or ""),
             output_node=output_node, input_is_list=input_is_list, deprecated=deprecated, experimental=experimental,
@@ -125,17 +127,19 @@ def _signature(class_type: str, function: Callable[..., Any]) -> inspect.Signatu
     return signature
 
 
-def _inputs(class_type: str, signature: inspect.Signature, hidden: tuple[HiddenInput, ...]) -> tuple[Input, ...]:
+def _inputs(
+    class_type: str, signature: inspect.Signature, hidden: tuple[HiddenInput, ...], lists: bool
+) -> tuple[Input, ...]:
     filled = {item.name for item in hidden}
     if missing := filled - set(signature.parameters):
         raise BadDeclaration(f"{class_type}: no parameter for hidden inputs {sorted(missing)}")
     if unknown := {item.type for item in hidden} - _HIDDEN:
         raise BadDeclaration(f"{class_type}: unknown hidden types {sorted(unknown)}")
     parameters = [p for name, p in signature.parameters.items() if name != "ctx" and name not in filled]
-    return tuple(_input(class_type, p) for p in parameters if p.kind is not p.VAR_KEYWORD)
+    return tuple(_input(class_type, p, lists) for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
-def _input(class_type: str, parameter: inspect.Parameter) -> Input:
+def _input(class_type: str, parameter: inspect.Parameter, lists: bool) -> Input:
     where = f"{class_type}.{parameter.name}"
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise BadDeclaration(f"{where}: inputs are named parameters")
@@ -144,6 +148,8 @@ def _input(class_type: str, parameter: inspect.Parameter) -> Input:
     if optional and parameter.default is parameter.empty:
         raise BadDeclaration(f"{where}: an optional input needs a default")
     expected = _PYTHON_TYPES.get(type(kind))
+    if lists and get_origin(base) is list:
+        (base,) = get_args(base)
     if expected and base not in expected:
         raise BadDeclaration(f"{where}: {type(kind).__name__} annotates {base!r}")
     # An optional combo shows no default in ComfyUI unless its kind says so; the function's default works all the same.

@@ -120,6 +120,13 @@ class Text(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioRecord(Text):
+    """The name of a file that the web UI records and uploads."""
+
+    wire: ClassVar[str] = "AUDIO_RECORD"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bool(Kind):
     """True or false."""
 
@@ -158,15 +165,26 @@ class OneOf(Kind):
 
 @dataclass(frozen=True)
 class InputFile(Kind):
-    """A file of the input area holding `content`; `upload` names the web UI's upload button ("image_upload")."""
+    """A file of the input area holding `content`; `upload` names the web UI's upload button ("image_upload").
+
+    Files holding `also` are shown among them.
+    `shown_as` is the type on the wire in place of a list, where the web UI comes by the name itself ("WEBCAM").
+    """
 
     content: str = "image"
     upload: str | None = None
+    also: str | None = None
+    shown_as: str | None = None
     wire: ClassVar[str] = "COMBO"
+
+    @property
+    def wire_type(self) -> str:
+        return self.shown_as or self.wire
 
     def choices(self, lists: Lists) -> list[Json]:
         """Top-level files; validation accepts any existing annotated name, not only these."""
-        return list(lists.input_files(self.content))
+        found = lists.input_files(self.content)
+        return list(found if self.also is None else sorted({*found, *lists.input_files(self.also)}))
 
     def known_options(self) -> dict[str, Json]:
         return {self.upload: True} if self.upload else {}

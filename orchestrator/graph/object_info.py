@@ -47,6 +47,8 @@ def all_object_info(catalogue: Catalogue, lists: Lists) -> dict[str, Json]:
 def input_config(kind: Kind, v3: bool, lists: Lists) -> list[Json]:
     """[type, options] as validation errors show it: options always there, no tooltip."""
     choices = kind.choices(lists) if isinstance(kind, (OneOf, InputFile)) else None
+    if isinstance(kind, InputFile) and kind.shown_as:
+        choices = None
     options = kind.known_options()
     if choices is not None and v3:
         options.update(multiselect=False, options=choices)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from orchestrator.graph.kinds import Bool, Float, InputFile, Int, Json, Kind, Link, Lists, OneOf, Text
+from orchestrator.graph.kinds import AudioRecord, Bool, Float, InputFile, Int, Json, Kind, Link, Lists, OneOf, Text
 
 __all__ = [
-    "Blocker", "Bool", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane", "Link", "Lists",
-    "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
+    "AudioRecord", "Blocker", "Bool", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane",
+    "Link", "Lists", "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
 ]  # fmt: skip
 
 Lane = Literal["cpu", "accelerator"]

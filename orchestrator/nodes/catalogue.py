@@ -10,9 +10,42 @@ from types import MappingProxyType
 import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
-from orchestrator.nodes import announced, conditioning, image, latent, loaders, sampling, vae
+from orchestrator.nodes import (
+    announced,
+    animation,
+    audio,
+    audio_io,
+    batches,
+    compositing,
+    conditioning,
+    empty_latents,
+    image,
+    latent,
+    latent_batch,
+    latent_composite,
+    latent_math,
+    latent_operations,
+    latent_transform,
+    loaders,
+    masks,
+    picture_source,
+    postprocessing,
+    preview_any,
+    primitives,
+    regexes,
+    sampling,
+    sigmas,
+    strings,
+    transform,
+    vae,
+    video,
+)
 
-MODULES = (loaders, conditioning, latent, sampling, vae, image, announced)
+MODULES = (
+    loaders, conditioning, latent, empty_latents, latent_batch, latent_transform, latent_composite, latent_math,
+    latent_operations, sampling, sigmas, vae, image, picture_source, transform, compositing, postprocessing, batches,
+    masks, animation, primitives, strings, regexes, preview_any, audio, audio_io, video, announced,
+)  # fmt: skip
 """Every module that declares nodes."""
 
 FILE = Path(orchestrator.graph.__file__).with_name("builtin_nodes.json")

@@ -23,14 +23,15 @@ Resized = Annotated[int, Int(default=512, min=0, max=MAX_SIDE, step=1)]
 PictureFile = Annotated[str, InputFile(content="image", upload="image_upload")]
 
 
-def _picture_digest(ctx: Ctx, inputs: Mapping[str, object]) -> str | None:
+def picture_digest(ctx: Ctx, inputs: Mapping[str, object]) -> str | None:
+    """Fingerprint of a node whose input `image` names a file."""
     name = inputs.get("image")
     return ctx.artifacts.digest(name) if isinstance(name, str) else None
 
 
 @node(
     "LoadImage", category="image", display_name="Load Image", outputs=(("IMAGE", "IMAGE"), ("MASK", "MASK")),
-    fingerprint=_picture_digest,
+    fingerprint=picture_digest,
 )  # fmt: skip
 def load_image(ctx: Ctx, image: PictureFile) -> tuple[Image, Mask]:
     """All frames of a picture file, turned as its EXIF says, and its transparency (1 where nothing is to be seen)."""
@@ -41,7 +42,7 @@ def load_image(ctx: Ctx, image: PictureFile) -> tuple[Image, Mask]:
 
 @node(
     "LoadImageMask", category="mask", display_name="Load Image (as Mask)", outputs=(("MASK", "MASK"),),
-    fingerprint=_picture_digest,
+    fingerprint=picture_digest,
 )  # fmt: skip
 def load_image_mask(
     ctx: Ctx, image: PictureFile, channel: Annotated[str, OneOf(("alpha", "red", "green", "blue"))]
@@ -67,9 +68,16 @@ def preview_image(
     extra_pnginfo: Mapping[str, object] | None = None,
 ) -> NodeOutput:  # fmt: skip
     """Writes each picture of the batch to the temporary folder."""
+    return save_preview(ctx, images, _PREVIEW_COMPRESSION, prompt, extra_pnginfo)
+
+
+def save_preview(
+    ctx: Ctx, images: Image, compression: int, prompt: Mapping[str, object] | None, extra: Mapping[str, object] | None
+) -> NodeOutput:
+    """Each picture as PNG in the temporary folder, under letters that depend on run and node."""
     digest = hashlib.sha256(f"{ctx.run_id}/{ctx.node_id}".encode()).digest()
     letters = "".join(chr(ord("a") + byte % 26) for byte in digest[:_PREVIEW_LETTERS])
-    return _saved(ctx, "temp", images, f"ComfyUI_temp_{letters}", _PREVIEW_COMPRESSION, prompt, extra_pnginfo)
+    return _saved(ctx, "temp", images, f"ComfyUI_temp_{letters}", compression, prompt, extra)
 
 
 def _saved(

@@ -15,7 +15,8 @@ else:
     Image = Mask = object  # annotations are read at import, where torch must not be loaded
 
 __all__ = [
-    "MAX_SIDE", "ClipIn", "ConditioningIn", "Image", "ImageIn", "LatentIn", "Mask", "ModelIn", "Side", "VaeIn",
+    "MAX_SIDE", "ClipIn", "ConditioningIn", "Image", "ImageIn", "LatentIn", "Mask", "MaskIn",
+    "ModelIn", "Side", "VaeIn",
 ]  # fmt: skip
 
 MAX_SIDE = 16384
@@ -28,5 +29,7 @@ LatentIn = Annotated[Latent, Link("LATENT")]
 ConditioningIn = Annotated[Conditioning, Link("CONDITIONING")]
 ImageIn = Annotated[Image, Link("IMAGE")]
 """float32 [B, H, W, C] in 0..1."""
+MaskIn = Annotated[Mask, Link("MASK")]
+"""float32 [B, H, W], 1 where it applies."""
 Side = Annotated[int, Int(default=512, min=1, max=MAX_SIDE, step=1)]
 """A side in pixels."""

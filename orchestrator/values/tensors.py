@@ -19,6 +19,8 @@ def _no_options() -> Mapping[str, object]:
 class Latent:
     """LATENT. `samples` float32 [B, C, H/8, W/8] in unscaled latent space (as the VAE made it).
 
+    Other families: films [B, C, T, h, w], sound [B, C, T] or [B, C, rows, T], pixels [B, 3, H, W].
+
     `noise_mask` float32 [B or 1, 1, H, W] (1 = denoise), `batch_index` the noise index of every batch entry.
     """
 

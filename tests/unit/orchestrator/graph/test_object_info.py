@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.graph.catalogue import BadCatalogue, Catalogue, dump, load
-from orchestrator.graph.kinds import Int, Link, OneOf
+from orchestrator.graph.kinds import InputFile, Int, Link, OneOf
 from orchestrator.graph.markdown import markdown
 from orchestrator.graph.object_info import all_object_info, object_info
 from orchestrator.graph.spec import Input, NodeSpec, Output
@@ -71,6 +71,16 @@ def test_catalogue_refuses_duplicates_and_foreign_files() -> None:
     for text in ("[]", "{", '{"format": 2, "nodes": []}', '{"format": 1, "nodes": [{"id": 1, "x": 2}]}'):
         with pytest.raises(BadCatalogue):
             load(text)
+
+
+def test_a_file_input_may_show_two_kinds_of_files() -> None:
+    class ByContent(FixedLists):
+        def input_files(self, content: str) -> tuple[str, ...]:
+            return {"audio": ("b.wav", "d.mp3"), "video": ("a.mp4", "c.mkv")}[content]
+
+    both = NodeSpec("X", "c", (Input("f", InputFile("audio", also="video", upload="audio_upload")),))
+    info = object_info(both, ByContent())
+    assert info["input"] == {"required": {"f": [["a.mp4", "b.wav", "c.mkv", "d.mp3"], {"audio_upload": True}]}}
 
 
 def test_markdown_names_limits_and_outputs() -> None:
