@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rest_bridge.caching import cache_control
+
 Policy = Literal["strict", "comfyui"]
 
 
@@ -75,7 +77,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            await self._http(headers, scope, receive, self._with_cors(send))
+            await self._http(headers, scope, receive, self._with_headers(scope["path"], send))
 
     async def _http(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         length = headers.get("content-length", "0")
@@ -105,17 +107,20 @@ class Guard:
     def _too_large(self, size: int) -> str:
         return f"Maximum request body size {self._max_body_bytes} exceeded, actual body size {size}"
 
-    def _with_cors(self, send: Send) -> Send:
+    def _with_headers(self, path: str, send: Send) -> Send:
+        """Adds what belongs to every answer: CORS, and how long it may be kept."""
         extra = self._rules.cors_headers()
-        if not extra:
-            return send
 
-        async def with_cors(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(extra)
+                headers = MutableHeaders(scope=message)
+                headers.update(extra)
+                keep = cache_control(path, message["status"])
+                if keep is not None:
+                    headers.setdefault("cache-control", keep)
             await send(message)
 
-        return with_cors
+        return with_headers
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
