@@ -1,4 +1,4 @@
-"""How long browsers may keep an answer: decided by the ending of its path, as ComfyUI does for the files of a web UI."""
+"""How long browsers may keep an answer: decided by the ending of its path, as ComfyUI does for a web UI's files."""
 
 from __future__ import annotations
 
