@@ -25,8 +25,8 @@ _HEAD = "# Printed by code: `python -m rest_bridge.openapi`. Do not edit.\n"
 _ABOUT = f"""ComfyUI {COMFYUI_VERSION}'s HTTP API as Heliograph answers it, and the jobs of later versions.
 
 JSON bodies are read whatever their Content-Type says. What cannot be read is answered as ComfyUI does: 500 with a fixed
-text. HEAD works where GET does; OPTIONS on any path is 200; a wrong method is 405 with `Allow`. Messages of the WebSocket
-`/ws` are not described here.
+text. HEAD works where GET does; OPTIONS on any path is 200; a wrong method is 405 with `Allow`. Where a 400 names no
+content its body may be empty. Messages of the WebSocket `/ws` are not described here.
 """
 _TAIL = re.compile(r":path\}")
 # What every operation may answer: the guard before it, and the services behind it.
@@ -35,6 +35,7 @@ _COMMON: Mapping[str, Answer] = {
     "403": FORBIDDEN,
     "429": REFUSED,
     "500": TROUBLE,
+    "501": REFUSED,
     "503": REFUSED,
     "504": REFUSED,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rest_bridge.openapi.schemas import (
     ANY,
+    AREA,
     FLAG,
     FREE,
     NUMBER,
@@ -40,10 +41,9 @@ class Operation:
 
 _BINARY: Schema = {"type": "string", "format": "binary"}
 _TRUTH: Schema = {"type": "string", "enum": ["true", "false"]}
-_AREA: Schema = {"type": "string", "enum": ["input", "output", "temp"]}
 _PLAIN = ref("PlainError")
 _OK = {"200": nothing()}
-_UPLOAD = {"subfolder": TEXT, "type": _AREA, "overwrite": {"type": "string"}}
+_UPLOAD = {"subfolder": TEXT, "type": AREA, "overwrite": {"type": "string"}}
 _RANGES = {
     "200": file_of(),
     "206": file_of("the part that `Range` names"),
@@ -54,7 +54,7 @@ _RANGES = {
 }
 _PLACED = {
     "200": json_of(ref("Placed"), "where it is now"),
-    "400": Answer("the name is one of a folder, or goes through a file", {"text/plain": TEXT}),
+    "400": text_of("the name is one of a folder, or goes through a file"),
     "409": text_of("taken, and `overwrite=false`"),
 }
 _PLACE_QUERY = {"overwrite": _TRUTH, "full_info": _TRUTH}
@@ -141,15 +141,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/workflow_templates/{source}/{file}"): Operation(_RANGES),
     # files
     ("GET", "/view"): Operation(
-        {**_RANGES, "400": Answer("an unsafe name, or no picture", {"application/json": ref("Error")})},
-        {"filename": TEXT, "type": _AREA, "subfolder": TEXT, "preview": TEXT, "channel": TEXT},
+        {**_RANGES, "400": nothing("an unsafe name; or no picture, with an error object")},
+        {"filename": TEXT, "type": AREA, "subfolder": TEXT, "preview": TEXT, "channel": TEXT},
     ),
     ("POST", "/upload/image"): Operation(
-        {"200": json_of(ref("Stored")), "400": Answer("no file, or an unsafe name", {"text/plain": TEXT})},
+        {"200": json_of(ref("Stored")), "400": nothing("no file, or an unsafe name")},
         body={"multipart/form-data": record({"image": _BINARY}, _UPLOAD)},
     ),
     ("POST", "/upload/mask"): Operation(
-        {"200": json_of(ref("Stored")), "400": Answer("no file, no picture, an unsafe name", {"text/plain": TEXT})},
+        {"200": json_of(ref("Stored")), "400": nothing("no file, an unsafe name; or no picture, with an error object")},
         body={"multipart/form-data": record({"image": _BINARY, "original_ref": TEXT}, _UPLOAD)},
     ),
     # the user's

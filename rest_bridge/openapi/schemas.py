@@ -13,6 +13,7 @@ TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
 WHOLE: Schema = {"type": "integer"}
 FLAG: Schema = {"type": "boolean"}
+AREA: Schema = {"type": "string", "enum": ["input", "output", "temp"]}
 FREE: Schema = {"type": "object", "additionalProperties": True}
 TEXTS: Schema = {"type": "array", "items": TEXT}
 
@@ -72,9 +73,7 @@ COMPONENTS: Mapping[str, Schema] = {
         }
     ),
     "History": by_name(ref("HistoryEntry")),
-    "Stored": record(
-        {"name": TEXT, "subfolder": TEXT, "type": {"type": "string", "enum": ["input", "output", "temp"]}}
-    ),
+    "Stored": record({"name": TEXT, "subfolder": TEXT, "type": AREA}),
     "FileInfo": record({"path": TEXT, "size": WHOLE, "modified": NUMBER, "created": NUMBER}),
     "Placed": {"oneOf": [TEXT, ref("FileInfo")]},
     "TreeEntry": record(
