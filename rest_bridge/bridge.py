@@ -33,6 +33,7 @@ class Bridge:
     templates: Templates
     logbook: Logbook
     max_upload_bytes: int
+    body_stall_s: float
 
 
 Handler = Callable[[Bridge, Request], Awaitable[Response]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 from typing import Literal
@@ -61,8 +62,9 @@ class OriginRules:
 class Guard:
     """ASGI middleware around all endpoints, sockets included."""
 
-    def __init__(self, app: ASGIApp, rules: OriginRules, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, rules: OriginRules, max_body_bytes: int, body_stall_s: float) -> None:
         self._app = app
+        self._body_stall_s = body_stall_s
         self._rules = rules
         self._max_body_bytes = max_body_bytes
 
@@ -91,12 +93,17 @@ class Guard:
             await self._app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:
-        """Counts what arrives: a chunked body tells no length in advance."""
-        received = 0
+        """Counts what arrives: a chunked body tells no length in advance, and a client may stop in the middle of it."""
+        received, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            try:
+                async with asyncio.timeout(None if whole else self._body_stall_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
                 raise HTTPException(413, self._too_large(received))

@@ -87,6 +87,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             templates=Templates(Path(settings.rest_templates_dir) if settings.rest_templates_dir else None),
             logbook=Logbook(sockets),
             max_upload_bytes=settings.max_upload_bytes,
+            body_stall_s=settings.rest_body_stall_s,
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
         app = application(bridge, Feed(runs, bridge.delivery, pace or Pace()), rules)

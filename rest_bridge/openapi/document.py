@@ -16,7 +16,7 @@ import yaml
 
 from rest_bridge.bridge import Endpoint
 from rest_bridge.openapi.operations import OPERATIONS, Operation
-from rest_bridge.openapi.schemas import COMPONENTS, FORBIDDEN, REFUSED, TOO_LARGE, TROUBLE, Answer
+from rest_bridge.openapi.schemas import COMPONENTS, FORBIDDEN, REFUSED, TOO_LARGE, TROUBLE, Answer, nothing
 from rest_bridge.routes import ENDPOINTS
 from rest_bridge.translate import COMFYUI_VERSION
 
@@ -39,6 +39,8 @@ _COMMON: Mapping[str, Answer] = {
     "503": REFUSED,
     "504": REFUSED,
 }
+
+_WITH_BODY: Mapping[str, Answer] = {"408": nothing("the body made no progress"), "413": TOO_LARGE}
 
 
 def document() -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _operation(endpoint: Endpoint, method: str, operation: Operation) -> dict[st
     handler = endpoint.handlers[method]
     module = inspect.getmodule(handler)
     title = (module.__doc__ if module else None) or ""
-    answers = {**_COMMON, **({"413": TOO_LARGE} if method in ("POST", "PATCH") else {}), **operation.answers}
+    answers = {**_COMMON, **(_WITH_BODY if method in ("POST", "PATCH") else {}), **operation.answers}
     told: dict[str, Any] = {
         "operationId": f"{method.lower()}_{module.__name__.rpartition('.')[2] if module else ''}",
         "summary": title.strip().splitlines()[0],
