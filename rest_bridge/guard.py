@@ -115,13 +115,14 @@ class Guard:
         return f"Maximum request body size {self._max_body_bytes} exceeded, actual body size {size}"
 
     def _with_headers(self, path: str, send: Send) -> Send:
-        """Adds what belongs to every answer: CORS, and how long it may be kept."""
+        """Adds what belongs to every answer: CORS, and how long it may be kept, and that its type is what it says."""
         extra = self._rules.cors_headers()
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(extra)
+                headers.setdefault("x-content-type-options", "nosniff")  # names that clients made up travel in answers
                 keep = cache_control(path, message["status"])
                 if keep is not None:
                     headers.setdefault("cache-control", keep)
