@@ -35,7 +35,8 @@ def table() -> str:
         (f"{len(SAMPLER_NAMES)} samplers", _listed(SAMPLER_NAMES)),
         (f"{len(SCHEDULER_NAMES)} schedulers", _listed(SCHEDULER_NAMES)),
         *((f"{len(names)} nodes: {group}", _listed(names)) for group, names in by_group.items()),
-        ("HTTP", _listed(sorted({endpoint.path for endpoint in ENDPOINTS} | {"/ws"})) + "; each also under `/api`"),
+        ("HTTP", _listed(sorted(each.path for each in ENDPOINTS if each.aliased)) + "; each also under `/api`"),
+        ("HTTP, under this name only", _listed(sorted(each.path for each in ENDPOINTS if not each.aliased))),
         ("gRPC", _listed(_services())),
         ("recognised, refused by name", ", ".join(name for name, _ in FAMILIES)),
     ]  # fmt: skip

@@ -34,6 +34,7 @@ class Bridge:
     templates: Templates
     logbook: Logbook
     max_upload_bytes: int
+    body_stall_s: float
     ui: WebUi | None = None
 
 

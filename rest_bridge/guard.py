@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rest_bridge.caching import cache_control
 
 Policy = Literal["strict", "comfyui"]
 
@@ -59,8 +62,9 @@ class OriginRules:
 class Guard:
     """ASGI middleware around all endpoints, sockets included."""
 
-    def __init__(self, app: ASGIApp, rules: OriginRules, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, rules: OriginRules, max_body_bytes: int, body_stall_s: float) -> None:
         self._app = app
+        self._body_stall_s = body_stall_s
         self._rules = rules
         self._max_body_bytes = max_body_bytes
 
@@ -75,7 +79,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            await self._http(headers, scope, receive, self._with_cors(send))
+            await self._http(headers, scope, receive, self._with_headers(scope["path"], send))
 
     async def _http(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         length = headers.get("content-length", "0")
@@ -89,12 +93,17 @@ class Guard:
             await self._app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:
-        """Counts what arrives: a chunked body tells no length in advance."""
-        received = 0
+        """Counts what arrives: a chunked body tells no length in advance, and a client may stop in the middle of it."""
+        received, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            try:
+                async with asyncio.timeout(None if whole else self._body_stall_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
                 raise HTTPException(413, self._too_large(received))
@@ -105,17 +114,21 @@ class Guard:
     def _too_large(self, size: int) -> str:
         return f"Maximum request body size {self._max_body_bytes} exceeded, actual body size {size}"
 
-    def _with_cors(self, send: Send) -> Send:
+    def _with_headers(self, path: str, send: Send) -> Send:
+        """Adds what belongs to every answer: CORS, and how long it may be kept, and that its type is what it says."""
         extra = self._rules.cors_headers()
-        if not extra:
-            return send
 
-        async def with_cors(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(extra)
+                headers = MutableHeaders(scope=message)
+                headers.update(extra)
+                headers.setdefault("x-content-type-options", "nosniff")  # names that clients made up travel in answers
+                keep = cache_control(path, message["status"])
+                if keep is not None:
+                    headers.setdefault("cache-control", keep)
             await send(message)
 
-        return with_cors
+        return with_headers
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

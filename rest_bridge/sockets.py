@@ -64,6 +64,12 @@ class Outbox:
         self._previews -= frame.droppable
         return frame
 
+    def put_back(self, frame: Frame) -> None:
+        """A frame of `next` that did not get through."""
+        self._frames.appendleft(frame)
+        self._bytes += frame.size
+        self._previews += frame.droppable
+
     def take_unsent(self) -> list[Frame]:
         """Empties it for another socket of the same client."""
         unsent = list(self._frames)

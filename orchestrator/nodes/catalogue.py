@@ -11,8 +11,8 @@ import orchestrator.graph
 from orchestrator.graph.catalogue import dump
 from orchestrator.graph.declare import NodeImpl, catalogue_of, collect
 from orchestrator.nodes import (
-    announced,
     animation,
+    announced,
     audio,
     audio_io,
     batches,

@@ -47,7 +47,7 @@ def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
     app.router.routes.extend(WebSocketRoute(prefix + "/ws", serve_socket) for prefix in ("", _ALIAS))
     if bridge.ui is not None:
         app.router.routes.append(Mount("/", WebFiles(bridge.ui)))  # last: whatever nobody else answers
-    app.add_middleware(Guard, rules=rules, max_body_bytes=bridge.max_upload_bytes)
+    app.add_middleware(Guard, rules=rules, max_body_bytes=bridge.max_upload_bytes, body_stall_s=bridge.body_stall_s)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(HeliographError, _typed_error)
     app.add_exception_handler(MalformedRequest, _trouble)

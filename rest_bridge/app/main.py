@@ -89,6 +89,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             logbook=Logbook(sockets),
             max_upload_bytes=settings.max_upload_bytes,
             ui=web_ui(settings.rest_web_ui),
+            body_stall_s=settings.rest_body_stall_s,
         )
         rules = OriginRules(settings.rest_origin_policy, settings.allowed_hosts, settings.rest_cors_origin)
         app = application(bridge, Feed(runs, bridge.delivery, pace or Pace()), rules)

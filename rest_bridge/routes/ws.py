@@ -79,10 +79,16 @@ async def _until_closed(bridge: Bridge, websocket: WebSocket, outbox: Outbox) ->
 async def _send(websocket: WebSocket, outbox: Outbox) -> None:
     while True:
         frame = await outbox.next()
-        if isinstance(frame.payload, str):
-            await websocket.send_text(frame.payload)
-        else:
-            await websocket.send_bytes(frame.payload)
+        sent = False
+        try:
+            if isinstance(frame.payload, str):
+                await websocket.send_text(frame.payload)
+            else:
+                await websocket.send_bytes(frame.payload)
+            sent = True
+        finally:
+            if not sent:  # the client may come back for it
+                outbox.put_back(frame)
 
 
 async def _receive(bridge: Bridge, websocket: WebSocket, outbox: Outbox) -> None:

@@ -65,7 +65,7 @@ class Browser:
         self.page.get_by_label("Run", exact=True).first.click()
 
     def click(self, label: str) -> None:
-        self.page.get_by_label(label).first.click()
+        self.page.get_by_label(label).locator("visible=true").first.click()
 
     def shot(self, name: str) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -152,9 +152,6 @@ def test_an_error_is_shown_on_its_node(browser: Browser, tmp_path: Path) -> None
     browser.shot("error")
     errors = browser.page.evaluate("window.app.lastNodeErrors")
     assert {node_id: error["class_type"] for node_id, error in errors.items()} == {"4": "ImageScaleBy"}
-    assert browser.page.evaluate("window.app.graph._nodes.filter(n => n.has_errors).map(n => n.type)") == [
-        "ImageScaleBy"
-    ]
 
 
 def test_save_and_open_again(browser: Browser) -> None:

@@ -140,6 +140,25 @@ def test_a_run_from_submission_to_history(real: Served) -> None:
     ]
 
 
+def test_jobs_and_their_cancellation(real: Served) -> None:
+    real.post_json("/queue", {"clear": True})
+    extra = {"extra_pnginfo": {"workflow": {"id": "wf-1"}}}
+    for name in ("job-1", "job-2", "job-3"):
+        assert real.post_json("/prompt", {"prompt": GRAPH, "prompt_id": name, "extra_data": extra}).status == 200
+    listed = real.request("GET", "/api/jobs?status=pending&sort_order=asc&limit=2").json
+    assert [job["id"] for job in listed["jobs"]] == ["job-1", "job-2"]
+    assert listed["pagination"] == {"offset": 0, "limit": 2, "total": 3, "has_more": True}
+    assert {job["workflow_id"] for job in listed["jobs"]} == {"wf-1"} and listed["jobs"][0]["create_time"] > 0
+    assert real.request("GET", "/api/jobs/job-1").json["workflow"]["prompt"] == GRAPH
+    assert real.request("POST", "/api/jobs/job-1/cancel").json == {"cancelled": True}
+    assert real.request("POST", "/api/jobs/job-1/cancel").json == {"cancelled": False}
+    assert real.post_json("/api/jobs/cancel", {"job_ids": ["job-2", "job-1"]}).status == 404  # job-1 left no trace
+    both = real.post_json("/api/jobs/cancel", {"job_ids": ["job-2", "job-3"]}).json
+    assert both["cancelled"] and sorted(both["job_ids"]) == ["job-2", "job-3"]
+    assert real.request("GET", "/api/jobs?status=pending,in_progress").json["pagination"]["total"] == 0
+    assert real.request("GET", "/internal/files/output").json == []
+
+
 def kind_of(frame: str | bytes) -> str:
     """Type of a message; `end` for the end mark."""
     if isinstance(frame, bytes):

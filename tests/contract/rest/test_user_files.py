@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.contract.rest.served import Served, running_bridge
+from tests.contract.rest.served import WAIT_S, Served, running_bridge
 
 SECRET = b"not for you"
 # As sent: each is one segment of the path.
@@ -132,6 +133,19 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
         assert not list((tmp_path / "user" / ".partial").iterdir())
 
 
+def test_clients_that_stop_halfway_leave_nothing(tmp_path: Path) -> None:
+    with running_bridge(data_dir=tmp_path, rest_body_stall_s=0.3) as served:
+        head = b"POST /userdata/half HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nbegun"
+        with socket.create_connection(("127.0.0.1", served.port), timeout=WAIT_S) as waiting:
+            waiting.sendall(head)
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 408 ")
+        with socket.create_connection(("127.0.0.1", served.port), timeout=WAIT_S) as leaving:
+            leaving.sendall(head)
+        partial = tmp_path / "user" / ".partial"
+        served.until(lambda: not list(partial.iterdir()))
+        assert served.request("GET", "/userdata/half").status == 404
+
+
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     with running_bridge(data_dir=tmp_path) as one, running_bridge(data_dir=tmp_path) as two:
         with ThreadPoolExecutor(8) as pool:
@@ -149,8 +163,9 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", ["", "{", "[1]", '"x"', "5", "null"])
 def test_settings_that_cannot_be_read(body: str, served: Served) -> None:
+    before = served.request("GET", "/settings").json
     assert served.request("POST", "/settings", body.encode()).status == 500
-    assert served.request("GET", "/settings").json == {}
+    assert served.request("GET", "/settings").json == before
 
 
 def test_settings_that_cannot_be_stored(served: Served) -> None:
