@@ -60,11 +60,11 @@ def describe(catalogue: Catalogue, folder: str, name: str, with_digest: bool) ->
     """Header facts of a file.
 
     Raises NotFound; InvalidModel, Unsupported (ARCH_UNKNOWN, with what it looks like) for a file in a folder of
-    networks that none of ours is in.
+    networks that none of ours is in. Without digest it is only looked at: such a file is "unknown" then.
     """
     path = catalogue.resolve(folder, name)
     header = catalogue.header_at(path)
-    kind, components = _kind_of(folder, header)
+    kind, components = _kind_of(folder, header, must_be_served=with_digest)
     families = [str(component.facts["family"]) for component in components if "family" in component.facts]
     return Described(
         _listed(catalogue, folder, name, path),
@@ -77,13 +77,13 @@ def describe(catalogue: Catalogue, folder: str, name: str, with_digest: bool) ->
     )
 
 
-def _kind_of(folder: str, header: Header) -> tuple[str, tuple[Component, ...]]:
+def _kind_of(folder: str, header: Header, must_be_served: bool) -> tuple[str, tuple[Component, ...]]:
     if folder in _BY_FOLDER:
         return _BY_FOLDER[folder], ()
     try:
         components = detect(header)
     except (Unsupported, InvalidModel):
-        if folder in _NETWORKS:
+        if must_be_served and folder in _NETWORKS:
             raise
         return "unknown", ()
     kinds = {_SINGLE[component.kind] for component in components}

@@ -32,7 +32,9 @@ class Settings(KitSettings):
 
     max_upload_mib: Annotated[int, Field(ge=1)] = Field(100, description="Largest uploaded file, MiB")
     data_dir: Path = Field(Path("data"), description="Folder of the user's files (user/default), with all other files")
-    rest_user_files: Annotated[int, Field(ge=1)] = Field(10_000, description="Files that a web UI may keep with us")
+    rest_user_files: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Files and folders that a web UI may keep with us"
+    )
     rest_user_mib: Annotated[int, Field(ge=1)] = Field(1024, description="Size of all files that a web UI keeps, MiB")
     rest_templates_dir: str = Field(
         "", description="Folder whose subfolders' *.json are offered as workflow templates; empty: none"

@@ -26,7 +26,7 @@ _ABANDONED_S = 3600.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one user may keep."""
+    """How much one user may keep; folders count as files."""
 
     files: int
     bytes: int
@@ -115,7 +115,7 @@ class UserFiles:
         path = self._place(name)
         if path.exists() and not overwrite:
             raise _taken(name)
-        self._check_room(path, os.fstat(partial.fileno()).st_size)
+        self._check_room(path, os.fstat(partial.fileno()).st_size, files=1)
         self._make_folders(path, name)
         os.replace(partial.name, path)  # noqa: PTH105 the same as Path.replace, for a file object's name
         return self._kept(path, name)
@@ -131,6 +131,7 @@ class UserFiles:
             path, goal = self.find(source), self._place(target)
             if goal.exists() and not overwrite:
                 raise _taken(target)
+            self._check_room(goal, 0, files=0)
             self._make_folders(goal, target)
             path.replace(goal)
             return self._kept(goal, target)
@@ -165,17 +166,21 @@ class UserFiles:
         except (FileExistsError, NotADirectoryError):
             raise InvalidRequest("a part of the name is a file", reason="USER_NAME_IN_FILE", name=name) from None
 
-    def _check_room(self, path: Path, size: int) -> None:
-        files = kept = 0
+    def _check_room(self, path: Path, size: int, files: int) -> None:
+        """Raises Busy (USER_FILES_FULL) if `files` more of `size` bytes at `path`, with its folders, are too many."""
+        entries = kept = 0
         for entry in self.below(self._root, deep=True) if self._root.is_dir() else ():
-            files += not entry.is_folder
+            entries += 1
             kept += entry.size
         old = path.stat().st_size if path.is_file() else None
-        if files + (old is None) > self._limits.files or kept + size - (old or 0) > self._limits.bytes:
+        root = self._root.resolve()
+        folders = sum(root in folder.parents and not folder.exists() for folder in path.parents)
+        new = folders + (files if old is None else 0)
+        if (new and entries + new > self._limits.files) or kept + size - (old or 0) > self._limits.bytes:
             raise Busy(
                 "the user's folder is full",
                 reason="USER_FILES_FULL",
-                files=files,
+                files=entries,
                 bytes=kept,
                 file_limit=self._limits.files,
                 byte_limit=self._limits.bytes,

@@ -21,7 +21,7 @@ from heliograph.model.v1 import model_service_pb2 as pb
 from heliograph.model.v1 import model_service_pb2_grpc as pb_grpc
 from safetensors.numpy import save_file
 
-from kit.errors import HeliographError, InvalidRequest, NotFound, Unready, Unsupported
+from kit.errors import HeliographError, InvalidModel, InvalidRequest, NotFound, Unready, Unsupported
 from kit.serve import channel_options
 from kit.status import from_rpc_error
 from model_service.app.main import build
@@ -44,6 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             place.provide(arch_id)
     (folder / "models/embeddings").mkdir()
     save_file({"emb_params": np.ones((2, 64), np.float16)}, folder / "models/embeddings/word.safetensors")
+    (folder / "models/vae").mkdir()
+    save_file({"odd": np.ones(2, np.float32)}, folder / "models/vae/odd.safetensors", metadata={"title": "odd"})
     (folder / "data").mkdir()
     (folder / "cache").rename(folder / "data/cache")
     return folder
@@ -127,6 +129,13 @@ def test_description_of_a_checkpoint(stub: Any) -> None:
     assert quick.file.file.digest == ""
     assert _described(stub, _file("loras", "lora.safetensors")).kind == "lora"
     assert _described(stub, _file("embeddings", "word.safetensors")).kind == "embedding"
+
+
+def test_metadata_of_what_is_not_served(stub: Any) -> None:
+    file = _file("vae", "odd.safetensors")
+    quick = stub.DescribeModel(pb.DescribeModelRequest(file=file, skip_digest=True))
+    assert (dict(quick.metadata), quick.kind, list(quick.components)) == ({"title": "odd"}, "unknown", [])
+    assert isinstance(_error(lambda: _described(stub, file)), Unsupported | InvalidModel)
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "../../etc/passwd", "/etc/passwd", ""])

@@ -133,6 +133,19 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
         assert not list((tmp_path / "user" / ".partial").iterdir())
 
 
+def test_folders_count(tmp_path: Path) -> None:
+    with running_bridge(data_dir=tmp_path, rest_user_files=4) as served:
+        assert served.request("POST", "/userdata/a%2Fb%2Fc%2Fd%2Fe", b"1").status == 429
+        assert served.request("POST", "/userdata/a%2Fb%2Fc", b"1").status == 200
+        assert served.request("DELETE", "/userdata/a%2Fb%2Fc").status == 204
+        assert served.request("POST", "/userdata/x%2Fy%2Fz", b"1").status == 429
+        assert served.request("POST", "/userdata/f", b"1").status == 200
+        assert served.request("POST", "/userdata/g", b"1").status == 200
+        assert served.request("POST", "/userdata/f/move/a%2Fb%2Ff", b"").status == 200  # full, but no more than before
+        assert served.request("POST", "/userdata/g/move/n%2Fg", b"").status == 429
+        assert not (tmp_path / "user" / "default" / "n").exists()
+
+
 def test_clients_that_stop_halfway_leave_nothing(tmp_path: Path) -> None:
     with running_bridge(data_dir=tmp_path, rest_body_stall_s=0.3) as served:
         head = b"POST /userdata/half HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nbegun"
