@@ -126,6 +126,7 @@ def test_pictures_of_models(served: Served, tmp_path: Path) -> None:
 
 
 def test_logs(alone: Served) -> None:
+    alone.request("GET", "/internal/logs")  # whoever answers also listens
     log = logging.getLogger("heliograph.test")
     for index in range(400):
         log.warning("line %d", index)
