@@ -13,7 +13,7 @@ import grpc
 import uvicorn
 
 from kit import telemetry
-from kit.serve import channel_options, stop_event_on_signals
+from kit.serve import channel_options, run_service, stop_event_on_signals
 from rest_bridge.app.application import application
 from rest_bridge.app.settings import MIB, Settings
 from rest_bridge.bridge import Bridge
@@ -146,7 +146,7 @@ def main() -> None:
     logging.getLogger("heliograph.rest_bridge").info(
         "listening on http://%s:%s, front at %s", settings.rest_host, settings.rest_port, settings.front_address
     )
-    asyncio.run(_run(settings))
+    run_service(_run(settings))
     telemetry.stop()
 
 
