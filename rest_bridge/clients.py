@@ -65,6 +65,12 @@ class Runs:
         """Running and pending runs."""
         return await _call(self._stub.ListQueue, graph.ListQueueRequest(), timeout_s or self._timeout_s)
 
+    async def unfinished(self) -> int:
+        """How many runs run or wait."""
+        request = graph.ListQueueRequest(counts_only=True)
+        response: graph.ListQueueResponse = await _call(self._stub.ListQueue, request, self._timeout_s)
+        return response.running_count + response.pending_count
+
     async def get(self, run_id: str) -> graph.Run | None:
         """One run; None: unknown."""
         try:

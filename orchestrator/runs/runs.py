@@ -96,6 +96,11 @@ class Runs:
         telemetry.record("heliograph.runs.submitted", 1)
         self._board.queue_changed()
 
+    def counts(self) -> tuple[int, int]:
+        """How many runs run and wait."""
+        pending = len(self._board.waiting)
+        return len(self._board.active) - pending, pending
+
     def queue(self) -> tuple[list[RunRecord], list[RunRecord]]:
         """Running runs by their start, pending ones next first."""
         running = [active.run for active in self._board.active.values() if active.lease is not None or active.ending]

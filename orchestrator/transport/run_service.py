@@ -33,8 +33,14 @@ class RunServicer(rpc.RunServiceServicer):
 
     async def ListQueue(self, request: pb.ListQueueRequest, context: Any) -> pb.ListQueueResponse:
         """Running and pending runs."""
+        if request.counts_only:
+            running_count, pending_count = self._runs.counts()
+            return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count)
         running, pending = self._runs.queue()
-        return pb.ListQueueResponse(running=map(encode_run, running), pending=map(encode_run, pending))
+        return pb.ListQueueResponse(
+            running=map(encode_run, running), pending=map(encode_run, pending),
+            running_count=len(running), pending_count=len(pending),
+        )  # fmt: skip
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Any) -> pb.ListHistoryResponse:
         """Finished runs, oldest first."""

@@ -26,8 +26,7 @@ async def submit(bridge: Bridge, request: Request) -> Response:
 
 async def count(bridge: Bridge, _request: Request) -> Response:
     """{"exec_info": {"queue_remaining": N}}."""
-    remaining = translate.remaining(await bridge.runs.queue())
-    return json_answer(translate.dump(translate.exec_info(remaining)))
+    return json_answer(translate.dump(translate.exec_info(await bridge.runs.unfinished())))
 
 
 ENDPOINT = Endpoint("/prompt", {"GET": count, "POST": submit})

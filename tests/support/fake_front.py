@@ -148,7 +148,12 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListQueue(self, request: graph.ListQueueRequest, context: Any) -> graph.ListQueueResponse:
         self._backend.note("ListQueue", request)
-        return graph.ListQueueResponse(running=self._backend.running, pending=self._backend.pending)
+        running, pending = self._backend.running, self._backend.pending
+        counts = graph.ListQueueResponse(running_count=len(running), pending_count=len(pending))
+        if not request.counts_only:
+            counts.running.extend(running)
+            counts.pending.extend(pending)
+        return counts
 
     async def ListHistory(self, request: graph.ListHistoryRequest, context: Any) -> graph.ListHistoryResponse:
         self._backend.note("ListHistory", request)

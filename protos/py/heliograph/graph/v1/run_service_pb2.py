@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from heliograph.graph.v1 import event_pb2 as heliograph_dot_graph_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%heliograph/graph/v1/run_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"\xcf\x01\n\x10SubmitRunRequest\x12\x13\n\x0bprompt_json\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x02 \x01(\x0c\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x11\n\tprompt_id\x18\x04 \x01(\t\x12\x13\n\x06number\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x66ront\x18\x06 \x01(\x08\x12!\n\x19partial_execution_targets\x18\x07 \x03(\t\x12\x15\n\rtargets_given\x18\x08 \x01(\x08\x42\t\n\x07_number\"c\n\x11SubmitRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x14\n\x0cnumber_given\x18\x03 \x01(\x08\x12\x18\n\x10node_errors_json\x18\x04 \x01(\x0c\"\xbf\x02\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x14\n\x0cnumber_given\x18\x03 \x01(\x08\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x08 \x01(\x0c\x12\x15\n\rmessages_json\x18\t \x01(\x0c\x12\x11\n\tmeta_json\x18\n \x01(\x0c\x12\x12\n\ncreated_ms\x18\x0b \x01(\x03\x12\x12\n\nstarted_ms\x18\x0c \x01(\x03\x12\x10\n\x08\x65nded_ms\x18\r \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x0e \x01(\x05\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x0eGetRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x18.heliograph.graph.v1.Run\"\x12\n\x10ListQueueRequest\"i\n\x11ListQueueResponse\x12)\n\x07running\x18\x01 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\x12)\n\x07pending\x18\x02 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\"Z\n\x12ListHistoryRequest\x12\x16\n\tmax_items\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06offset\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_max_itemsB\t\n\x07_offset\"=\n\x13ListHistoryResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\"<\n\x10\x43\x61ncelRunRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x17\n\x0finclude_pending\x18\x02 \x01(\x08\"$\n\x11\x43\x61ncelRunResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"4\n\x14\x44\x65letePendingRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"(\n\x15\x44\x65letePendingResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"4\n\x14\x44\x65leteHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"(\n\x15\x44\x65leteHistoryResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\"I\n\x10WatchRunsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x0e\n\x06\x62ursts\x18\x03 \x01(\x08\"p\n\x11WatchRunsResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\x12-\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\")\n\x14ListNodeTypesRequest\x12\x11\n\tnode_type\x18\x01 \x01(\t\"1\n\x15ListNodeTypesResponse\x12\x18\n\x10object_info_json\x18\x01 \x01(\x0c\"\x12\n\x10GetSystemRequest\"9\n\x11GetSystemResponse\x12\x13\n\x0bsystem_json\x18\x01 \x01(\x0c\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"?\n\x11\x46reeMemoryRequest\x12\x15\n\runload_models\x18\x01 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x02 \x01(\x08\"\x14\n\x12\x46reeMemoryResponse2\x81\t\n\nRunService\x12Z\n\tSubmitRun\x12%.heliograph.graph.v1.SubmitRunRequest\x1a&.heliograph.graph.v1.SubmitRunResponse\x12Q\n\x06GetRun\x12\".heliograph.graph.v1.GetRunRequest\x1a#.heliograph.graph.v1.GetRunResponse\x12Z\n\tListQueue\x12%.heliograph.graph.v1.ListQueueRequest\x1a&.heliograph.graph.v1.ListQueueResponse\x12`\n\x0bListHistory\x12\'.heliograph.graph.v1.ListHistoryRequest\x1a(.heliograph.graph.v1.ListHistoryResponse\x12Z\n\tCancelRun\x12%.heliograph.graph.v1.CancelRunRequest\x1a&.heliograph.graph.v1.CancelRunResponse\x12\x66\n\rDeletePending\x12).heliograph.graph.v1.DeletePendingRequest\x1a*.heliograph.graph.v1.DeletePendingResponse\x12\x66\n\rDeleteHistory\x12).heliograph.graph.v1.DeleteHistoryRequest\x1a*.heliograph.graph.v1.DeleteHistoryResponse\x12Y\n\x08WatchRun\x12$.heliograph.graph.v1.WatchRunRequest\x1a%.heliograph.graph.v1.WatchRunResponse0\x01\x12\\\n\tWatchRuns\x12%.heliograph.graph.v1.WatchRunsRequest\x1a&.heliograph.graph.v1.WatchRunsResponse0\x01\x12\x66\n\rListNodeTypes\x12).heliograph.graph.v1.ListNodeTypesRequest\x1a*.heliograph.graph.v1.ListNodeTypesResponse\x12Z\n\tGetSystem\x12%.heliograph.graph.v1.GetSystemRequest\x1a&.heliograph.graph.v1.GetSystemResponse\x12]\n\nFreeMemory\x12&.heliograph.graph.v1.FreeMemoryRequest\x1a\'.heliograph.graph.v1.FreeMemoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%heliograph/graph/v1/run_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"\xcf\x01\n\x10SubmitRunRequest\x12\x13\n\x0bprompt_json\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x02 \x01(\x0c\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x11\n\tprompt_id\x18\x04 \x01(\t\x12\x13\n\x06number\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x66ront\x18\x06 \x01(\x08\x12!\n\x19partial_execution_targets\x18\x07 \x03(\t\x12\x15\n\rtargets_given\x18\x08 \x01(\x08\x42\t\n\x07_number\"c\n\x11SubmitRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x14\n\x0cnumber_given\x18\x03 \x01(\x08\x12\x18\n\x10node_errors_json\x18\x04 \x01(\x0c\"\xbf\x02\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x01\x12\x14\n\x0cnumber_given\x18\x03 \x01(\x08\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x08 \x01(\x0c\x12\x15\n\rmessages_json\x18\t \x01(\x0c\x12\x11\n\tmeta_json\x18\n \x01(\x0c\x12\x12\n\ncreated_ms\x18\x0b \x01(\x03\x12\x12\n\nstarted_ms\x18\x0c \x01(\x03\x12\x10\n\x08\x65nded_ms\x18\r \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x0e \x01(\x05\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x0eGetRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x18.heliograph.graph.v1.Run\"\'\n\x10ListQueueRequest\x12\x13\n\x0b\x63ounts_only\x18\x01 \x01(\x08\"\x97\x01\n\x11ListQueueResponse\x12)\n\x07running\x18\x01 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\x12)\n\x07pending\x18\x02 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\x12\x15\n\rrunning_count\x18\x03 \x01(\x05\x12\x15\n\rpending_count\x18\x04 \x01(\x05\"Z\n\x12ListHistoryRequest\x12\x16\n\tmax_items\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06offset\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_max_itemsB\t\n\x07_offset\"=\n\x13ListHistoryResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x18.heliograph.graph.v1.Run\"<\n\x10\x43\x61ncelRunRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x17\n\x0finclude_pending\x18\x02 \x01(\x08\"$\n\x11\x43\x61ncelRunResponse\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"4\n\x14\x44\x65letePendingRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"(\n\x15\x44\x65letePendingResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"4\n\x14\x44\x65leteHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"(\n\x15\x44\x65leteHistoryResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x05\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\"I\n\x10WatchRunsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x0e\n\x06\x62ursts\x18\x03 \x01(\x08\"p\n\x11WatchRunsResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\x12-\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\")\n\x14ListNodeTypesRequest\x12\x11\n\tnode_type\x18\x01 \x01(\t\"1\n\x15ListNodeTypesResponse\x12\x18\n\x10object_info_json\x18\x01 \x01(\x0c\"\x12\n\x10GetSystemRequest\"9\n\x11GetSystemResponse\x12\x13\n\x0bsystem_json\x18\x01 \x01(\x0c\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"?\n\x11\x46reeMemoryRequest\x12\x15\n\runload_models\x18\x01 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x02 \x01(\x08\"\x14\n\x12\x46reeMemoryResponse2\x81\t\n\nRunService\x12Z\n\tSubmitRun\x12%.heliograph.graph.v1.SubmitRunRequest\x1a&.heliograph.graph.v1.SubmitRunResponse\x12Q\n\x06GetRun\x12\".heliograph.graph.v1.GetRunRequest\x1a#.heliograph.graph.v1.GetRunResponse\x12Z\n\tListQueue\x12%.heliograph.graph.v1.ListQueueRequest\x1a&.heliograph.graph.v1.ListQueueResponse\x12`\n\x0bListHistory\x12\'.heliograph.graph.v1.ListHistoryRequest\x1a(.heliograph.graph.v1.ListHistoryResponse\x12Z\n\tCancelRun\x12%.heliograph.graph.v1.CancelRunRequest\x1a&.heliograph.graph.v1.CancelRunResponse\x12\x66\n\rDeletePending\x12).heliograph.graph.v1.DeletePendingRequest\x1a*.heliograph.graph.v1.DeletePendingResponse\x12\x66\n\rDeleteHistory\x12).heliograph.graph.v1.DeleteHistoryRequest\x1a*.heliograph.graph.v1.DeleteHistoryResponse\x12Y\n\x08WatchRun\x12$.heliograph.graph.v1.WatchRunRequest\x1a%.heliograph.graph.v1.WatchRunResponse0\x01\x12\\\n\tWatchRuns\x12%.heliograph.graph.v1.WatchRunsRequest\x1a&.heliograph.graph.v1.WatchRunsResponse0\x01\x12\x66\n\rListNodeTypes\x12).heliograph.graph.v1.ListNodeTypesRequest\x1a*.heliograph.graph.v1.ListNodeTypesResponse\x12Z\n\tGetSystem\x12%.heliograph.graph.v1.GetSystemRequest\x1a&.heliograph.graph.v1.GetSystemResponse\x12]\n\nFreeMemory\x12&.heliograph.graph.v1.FreeMemoryRequest\x1a\'.heliograph.graph.v1.FreeMemoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,45 +43,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRUNRESPONSE']._serialized_start=761
   _globals['_GETRUNRESPONSE']._serialized_end=816
   _globals['_LISTQUEUEREQUEST']._serialized_start=818
-  _globals['_LISTQUEUEREQUEST']._serialized_end=836
-  _globals['_LISTQUEUERESPONSE']._serialized_start=838
-  _globals['_LISTQUEUERESPONSE']._serialized_end=943
-  _globals['_LISTHISTORYREQUEST']._serialized_start=945
-  _globals['_LISTHISTORYREQUEST']._serialized_end=1035
-  _globals['_LISTHISTORYRESPONSE']._serialized_start=1037
-  _globals['_LISTHISTORYRESPONSE']._serialized_end=1098
-  _globals['_CANCELRUNREQUEST']._serialized_start=1100
-  _globals['_CANCELRUNREQUEST']._serialized_end=1160
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1162
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1198
-  _globals['_DELETEPENDINGREQUEST']._serialized_start=1200
-  _globals['_DELETEPENDINGREQUEST']._serialized_end=1252
-  _globals['_DELETEPENDINGRESPONSE']._serialized_start=1254
-  _globals['_DELETEPENDINGRESPONSE']._serialized_end=1294
-  _globals['_DELETEHISTORYREQUEST']._serialized_start=1296
-  _globals['_DELETEHISTORYREQUEST']._serialized_end=1348
-  _globals['_DELETEHISTORYRESPONSE']._serialized_start=1350
-  _globals['_DELETEHISTORYRESPONSE']._serialized_end=1390
-  _globals['_WATCHRUNREQUEST']._serialized_start=1392
-  _globals['_WATCHRUNREQUEST']._serialized_end=1425
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1427
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1491
-  _globals['_WATCHRUNSREQUEST']._serialized_start=1493
-  _globals['_WATCHRUNSREQUEST']._serialized_end=1566
-  _globals['_WATCHRUNSRESPONSE']._serialized_start=1568
-  _globals['_WATCHRUNSRESPONSE']._serialized_end=1680
-  _globals['_LISTNODETYPESREQUEST']._serialized_start=1682
-  _globals['_LISTNODETYPESREQUEST']._serialized_end=1723
-  _globals['_LISTNODETYPESRESPONSE']._serialized_start=1725
-  _globals['_LISTNODETYPESRESPONSE']._serialized_end=1774
-  _globals['_GETSYSTEMREQUEST']._serialized_start=1776
-  _globals['_GETSYSTEMREQUEST']._serialized_end=1794
-  _globals['_GETSYSTEMRESPONSE']._serialized_start=1796
-  _globals['_GETSYSTEMRESPONSE']._serialized_end=1853
-  _globals['_FREEMEMORYREQUEST']._serialized_start=1855
-  _globals['_FREEMEMORYREQUEST']._serialized_end=1918
-  _globals['_FREEMEMORYRESPONSE']._serialized_start=1920
-  _globals['_FREEMEMORYRESPONSE']._serialized_end=1940
-  _globals['_RUNSERVICE']._serialized_start=1943
-  _globals['_RUNSERVICE']._serialized_end=3096
+  _globals['_LISTQUEUEREQUEST']._serialized_end=857
+  _globals['_LISTQUEUERESPONSE']._serialized_start=860
+  _globals['_LISTQUEUERESPONSE']._serialized_end=1011
+  _globals['_LISTHISTORYREQUEST']._serialized_start=1013
+  _globals['_LISTHISTORYREQUEST']._serialized_end=1103
+  _globals['_LISTHISTORYRESPONSE']._serialized_start=1105
+  _globals['_LISTHISTORYRESPONSE']._serialized_end=1166
+  _globals['_CANCELRUNREQUEST']._serialized_start=1168
+  _globals['_CANCELRUNREQUEST']._serialized_end=1228
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1230
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1266
+  _globals['_DELETEPENDINGREQUEST']._serialized_start=1268
+  _globals['_DELETEPENDINGREQUEST']._serialized_end=1320
+  _globals['_DELETEPENDINGRESPONSE']._serialized_start=1322
+  _globals['_DELETEPENDINGRESPONSE']._serialized_end=1362
+  _globals['_DELETEHISTORYREQUEST']._serialized_start=1364
+  _globals['_DELETEHISTORYREQUEST']._serialized_end=1416
+  _globals['_DELETEHISTORYRESPONSE']._serialized_start=1418
+  _globals['_DELETEHISTORYRESPONSE']._serialized_end=1458
+  _globals['_WATCHRUNREQUEST']._serialized_start=1460
+  _globals['_WATCHRUNREQUEST']._serialized_end=1493
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1495
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1559
+  _globals['_WATCHRUNSREQUEST']._serialized_start=1561
+  _globals['_WATCHRUNSREQUEST']._serialized_end=1634
+  _globals['_WATCHRUNSRESPONSE']._serialized_start=1636
+  _globals['_WATCHRUNSRESPONSE']._serialized_end=1748
+  _globals['_LISTNODETYPESREQUEST']._serialized_start=1750
+  _globals['_LISTNODETYPESREQUEST']._serialized_end=1791
+  _globals['_LISTNODETYPESRESPONSE']._serialized_start=1793
+  _globals['_LISTNODETYPESRESPONSE']._serialized_end=1842
+  _globals['_GETSYSTEMREQUEST']._serialized_start=1844
+  _globals['_GETSYSTEMREQUEST']._serialized_end=1862
+  _globals['_GETSYSTEMRESPONSE']._serialized_start=1864
+  _globals['_GETSYSTEMRESPONSE']._serialized_end=1921
+  _globals['_FREEMEMORYREQUEST']._serialized_start=1923
+  _globals['_FREEMEMORYREQUEST']._serialized_end=1986
+  _globals['_FREEMEMORYRESPONSE']._serialized_start=1988
+  _globals['_FREEMEMORYRESPONSE']._serialized_end=2008
+  _globals['_RUNSERVICE']._serialized_start=2011
+  _globals['_RUNSERVICE']._serialized_end=3164
 # @@protoc_insertion_point(module_scope)

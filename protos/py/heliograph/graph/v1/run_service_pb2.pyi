@@ -225,12 +225,17 @@ Global___GetRunResponse: _TypeAlias = GetRunResponse  # noqa: Y015
 class ListQueueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    COUNTS_ONLY_FIELD_NUMBER: _builtins.int
+    counts_only: _builtins.bool
+    """Only how many there are: cheap, however long the queue is."""
     def __init__(
         self,
+        *,
+        counts_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_only", b"counts_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,6 +247,12 @@ class ListQueueResponse(_message.Message):
 
     RUNNING_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    RUNNING_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    running_count: _builtins.int
+    """How many run."""
+    pending_count: _builtins.int
+    """How many wait."""
     @_builtins.property
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Leased runs."""
@@ -255,10 +266,12 @@ class ListQueueResponse(_message.Message):
         *,
         running: _abc.Iterable[Global___Run] | None = ...,
         pending: _abc.Iterable[Global___Run] | None = ...,
+        running_count: _builtins.int = ...,
+        pending_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "pending_count", b"pending_count", "running", b"running", "running_count", b"running_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
