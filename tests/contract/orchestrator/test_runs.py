@@ -114,7 +114,12 @@ async def test_numbers_decide_the_order(tmp_path: Path) -> None:
             expected = [ahead.run_id, given.run_id, plain.run_id, last.run_id]
             assert [run.run_id for run in queue.pending] == expected
             counts = await front.runs.ListQueue(pb.ListQueueRequest(counts_only=True))
-            assert (counts.running_count, counts.pending_count, len(counts.running), len(counts.pending)) == (1, 4, 0, 0)
+            assert (counts.running_count, counts.pending_count, len(counts.running), len(counts.pending)) == (
+                1,
+                4,
+                0,
+                0,
+            )
             assert (queue.running_count, queue.pending_count) == (1, 4)
             gate.touch()
             await front.ended(last.run_id)
