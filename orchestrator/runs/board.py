@@ -9,17 +9,21 @@ from dataclasses import dataclass, field, replace
 
 from kit import telemetry
 from kit.errors import Busy
+from orchestrator.graph.prompt import parse
 from orchestrator.runs import messages, store
 from orchestrator.runs.events import Body, Ended
+from orchestrator.runs.explain import likenesses
 from orchestrator.runs.feed import Feed
 from orchestrator.runs.history import History
 from orchestrator.runs.hub import Hub
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.lease import Lease
-from orchestrator.runs.records import Outcome, RunRecord
+from orchestrator.runs.measured import Measured, Timing
+from orchestrator.runs.records import Outcome, RunRecord, RunState
 from orchestrator.runs.run_log import RunLog
 from orchestrator.runs.waiting import Waiting
 
+_LEARN_BYTES = 64 * 1024
 _LOG = logging.getLogger("heliograph.runs")
 
 
@@ -48,6 +52,7 @@ class Active:
     log: RunLog
     durable: asyncio.Future[None]
     history: messages.Collected = field(default_factory=messages.Collected)
+    timing: Timing = field(default_factory=Timing)
     lease: Lease | None = None
     ending: bool = False
 
@@ -68,6 +73,7 @@ class Board:
         )  # fmt: skip
         self.waiting = Waiting(limits.queue, limits.queue_bytes)
         self.history = History(journal, limits.history)
+        self.measured = Measured()
         self.active: dict[str, Active] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -128,6 +134,7 @@ class Board:
         )  # fmt: skip
         if run.extra_data_json != active.run.extra_data_json:
             self.journal.post(store.replace_extra(run)).add_done_callback(_log_failure)
+        self._learn(active, outcome)
         await self._insist(lambda: self.history.add(run))
         del self.active[run.run_id]  # in the same step as the entry in history
         if active.lease is not None:
@@ -136,6 +143,16 @@ class Board:
         telemetry.record("heliograph.run.duration", (ended_ms - started_ms) / 1000)
         self.queue_changed()
         self.feed.tell(run, active.log, Ended(run.state))
+
+    def _learn(self, active: Active, outcome: Outcome) -> None:
+        """What the run showed of its nodes' paces; stored with its end."""
+        prompt_json = active.run.prompt_json
+        if len(prompt_json) > _LEARN_BYTES:
+            return  # reading it would hold everybody else up
+        for pace in self.measured.learn(active.timing, prompt_json):
+            self.journal.post(store.keep_pace(pace)).add_done_callback(_log_failure)
+        if outcome.state is RunState.SUCCEEDED:
+            self.measured.remember(likenesses(parse(prompt_json)).values())
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Repeats a write that must not get lost until the disk takes it."""

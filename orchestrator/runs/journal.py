@@ -46,6 +46,9 @@ CREATE TABLE results (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+# Later additions, of which older releases need not know.
+_ADDED = "CREATE TABLE IF NOT EXISTS paces (class_type TEXT PRIMARY KEY, seconds REAL NOT NULL, runs INTEGER NOT NULL)"
+
 _Job = tuple[Operation[Any], asyncio.Future[Any]]
 
 
@@ -187,3 +190,4 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    connection.execute(_ADDED)

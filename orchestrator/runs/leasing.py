@@ -49,6 +49,8 @@ class Leasing:
 
     def ask_to_free(self, request: FreeRequest) -> None:
         """Workers let go of memory before their next run."""
+        if request.free_memory:
+            self._board.measured.forget_recent()
         self._workers.ask_to_free(request)
 
     def worker_count(self) -> int:
@@ -151,6 +153,7 @@ class Leasing:
         active = self._holder(lease)
         self.heartbeat(lease)
         active.history.add(active.run.run_id, body, timestamp_ms)
+        active.timing.see(body, timestamp_ms)
         self._board.tell(active, body, timestamp_ms)
 
     async def end(self, lease: Lease, outcome: Outcome) -> None:
@@ -187,6 +190,7 @@ class Leasing:
             self._board.end(active, Outcome(RunState.FAILED), messages.worker_lost(run.losses))
         else:
             active.history.clear()
+            active.timing.clear()
             active.run = replace(run, state=RunState.PENDING, lease_id="", started_ms=0)
             self._board.store(active)
             self._board.waiting.add(active.run)

@@ -18,6 +18,7 @@ from orchestrator.runs.board import Active, Board, Limits
 from orchestrator.runs.events import Ended, RunEvent
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.leasing import Leasing
+from orchestrator.runs.measured import Measured
 from orchestrator.runs.records import Receipt, RunRecord, RunState
 
 
@@ -35,11 +36,17 @@ class Runs:
         self.leasing = Leasing(board)
         self.history = board.history
 
+    @property
+    def measured(self) -> Measured:
+        """How long nodes took here."""
+        return self._board.measured
+
     @classmethod
     async def open(cls, journal: Journal, epoch: str, limits: Limits, now_ms: Callable[[], int] = _clock_ms) -> Runs:
         """Reads what the last front left: pending runs wait on, running ones have `reattach_s` to be claimed."""
         board = Board(journal, epoch, limits, now_ms)
         await journal.read(board.history.load)
+        board.measured = Measured(await journal.read(store.paces))
         runs = cls(board)
         runs.counter = await journal.read(store.counter)
         runs._ordinal = await journal.read(store.last_ordinal)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
+from orchestrator.runs.measured import Pace
 from orchestrator.runs.records import RunRecord, RunState
 
 Write = Callable[[sqlite3.Connection], None]
@@ -88,6 +89,21 @@ def counter(connection: sqlite3.Connection) -> int:
     """The next number of the server's counter."""
     row = connection.execute("SELECT value FROM counters WHERE name='number'").fetchone()
     return int(row[0]) if row else 0
+
+
+def paces(connection: sqlite3.Connection) -> list[Pace]:
+    """How long nodes took, by class."""
+    rows = connection.execute("SELECT class_type, seconds, runs FROM paces").fetchall()
+    return [Pace(class_type, seconds, runs) for class_type, seconds, runs in rows]
+
+
+def keep_pace(pace: Pace) -> Write:
+    """Stores what is known of a class."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO paces VALUES (?, ?, ?)", (pace.class_type, pace.seconds, pace.runs))
+
+    return write
 
 
 def unfinished(connection: sqlite3.Connection) -> list[RunRecord]:

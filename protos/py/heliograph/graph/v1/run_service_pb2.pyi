@@ -222,6 +222,170 @@ class GetRunResponse(_message.Message):
 Global___GetRunResponse: _TypeAlias = GetRunResponse  # noqa: Y015
 
 @_typing.final
+class ExplainRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_JSON_FIELD_NUMBER: _builtins.int
+    PARTIAL_EXECUTION_TARGETS_FIELD_NUMBER: _builtins.int
+    TARGETS_GIVEN_FIELD_NUMBER: _builtins.int
+    workflow_json: _builtins.bytes
+    """A workflow as JSON: API format, or as the web UI saves it."""
+    targets_given: _builtins.bool
+    """Whether partial_execution_targets was given."""
+    @_builtins.property
+    def partial_execution_targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these output nodes count; used if targets_given."""
+
+    def __init__(
+        self,
+        *,
+        workflow_json: _builtins.bytes = ...,
+        partial_execution_targets: _abc.Iterable[_builtins.str] | None = ...,
+        targets_given: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partial_execution_targets", b"partial_execution_targets", "targets_given", b"targets_given", "workflow_json", b"workflow_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRunRequest: _TypeAlias = ExplainRunRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_JSON_FIELD_NUMBER: _builtins.int
+    REFUSAL_JSON_FIELD_NUMBER: _builtins.int
+    MISSING_NODES_FIELD_NUMBER: _builtins.int
+    MISSING_FILES_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    UNMEASURED_FIELD_NUMBER: _builtins.int
+    MODEL_BYTES_FIELD_NUMBER: _builtins.int
+    prompt_json: _builtins.bytes
+    """The workflow in API format, ready for SubmitRun."""
+    refusal_json: _builtins.bytes
+    """ComfyUI's answer if it would be refused now; empty: it would be accepted."""
+    seconds: _builtins.float
+    """Expected seconds for the others, as far as nodes of their classes have run here."""
+    model_bytes: _builtins.int
+    """Size of the model files that the workflow names and that are here, which is about the memory they need."""
+    @_builtins.property
+    def missing_nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingNode]:
+        """Node classes that are not here; at most 100."""
+
+    @_builtins.property
+    def missing_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingFile]:
+        """Files that are not here; at most 100."""
+
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that are needed, in an order in which they can run."""
+
+    @_builtins.property
+    def recent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of `needed` whose results a worker probably still has."""
+
+    @_builtins.property
+    def unmeasured(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Classes that have not run here, so that `seconds` does not count them."""
+
+    def __init__(
+        self,
+        *,
+        prompt_json: _builtins.bytes = ...,
+        refusal_json: _builtins.bytes = ...,
+        missing_nodes: _abc.Iterable[Global___MissingNode] | None = ...,
+        missing_files: _abc.Iterable[Global___MissingFile] | None = ...,
+        needed: _abc.Iterable[_builtins.str] | None = ...,
+        recent: _abc.Iterable[_builtins.str] | None = ...,
+        seconds: _builtins.float = ...,
+        unmeasured: _abc.Iterable[_builtins.str] | None = ...,
+        model_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_files", b"missing_files", "missing_nodes", b"missing_nodes", "model_bytes", b"model_bytes", "needed", b"needed", "prompt_json", b"prompt_json", "recent", b"recent", "refusal_json", b"refusal_json", "seconds", b"seconds", "unmeasured", b"unmeasured"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRunResponse: _TypeAlias = ExplainRunResponse  # noqa: Y015
+
+@_typing.final
+class MissingNode(_message.Message):
+    """A node of a class that is not here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CLASS_TYPE_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Id in the workflow."""
+    class_type: _builtins.str
+    """Its class."""
+    @_builtins.property
+    def nearest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Classes whose names are nearest."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        class_type: _builtins.str = ...,
+        nearest: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_type", b"class_type", "nearest", b"nearest", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingNode: _TypeAlias = MissingNode  # noqa: Y015
+
+@_typing.final
+class MissingFile(_message.Message):
+    """A file that is not here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node that names it."""
+    input: _builtins.str
+    """Its input."""
+    folder: _builtins.str
+    """Where it belongs: a model folder ("checkpoints", ...), or "input"."""
+    name: _builtins.str
+    """The name that was given."""
+    @_builtins.property
+    def nearest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files whose names are nearest."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        input: _builtins.str = ...,
+        folder: _builtins.str = ...,
+        name: _builtins.str = ...,
+        nearest: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "input", b"input", "name", b"name", "nearest", b"nearest", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingFile: _TypeAlias = MissingFile  # noqa: Y015
+
+@_typing.final
 class ListQueueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -70,6 +70,11 @@ class RunServiceStub:
                 request_serializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryRequest.SerializeToString,
                 response_deserializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryResponse.FromString,
                 _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/heliograph.graph.v1.RunService/ExplainRun',
+                request_serializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/heliograph.graph.v1.RunService/WatchRun',
                 request_serializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
@@ -150,6 +155,13 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRun(self, request, context):
+        """What a workflow would do here, before it runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """Events of one run, from its beginning; ends with RunEnded.
         """
@@ -222,6 +234,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.DeleteHistory,
                     request_deserializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryRequest.FromString,
                     response_serializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunRequest.FromString,
+                    response_serializer=heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -439,6 +456,33 @@ class RunService:
             '/heliograph.graph.v1.RunService/DeleteHistory',
             heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryRequest.SerializeToString,
             heliograph_dot_graph_dot_v1_dot_run__service__pb2.DeleteHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heliograph.graph.v1.RunService/ExplainRun',
+            heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
+            heliograph_dot_graph_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

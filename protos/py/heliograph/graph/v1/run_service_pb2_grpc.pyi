@@ -47,6 +47,8 @@ class RunServiceStub:
     """Removes pending runs; they leave no history."""
     DeleteHistory: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteHistoryRequest, _run_service_pb2.DeleteHistoryResponse]
     """Removes finished runs from history."""
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ExplainRunRequest, _run_service_pb2.ExplainRunResponse]
+    """What a workflow would do here, before it runs."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]
     """Events of one run, from its beginning; ends with RunEnded."""
     WatchRuns: _grpc.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]
@@ -77,6 +79,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """Removes pending runs; they leave no history."""
     DeleteHistory: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteHistoryRequest, _run_service_pb2.DeleteHistoryResponse]  # type: ignore[assignment]
     """Removes finished runs from history."""
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ExplainRunRequest, _run_service_pb2.ExplainRunResponse]  # type: ignore[assignment]
+    """What a workflow would do here, before it runs."""
     WatchRun: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Events of one run, from its beginning; ends with RunEnded."""
     WatchRuns: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.DeleteHistoryResponse, _abc.Awaitable[_run_service_pb2.DeleteHistoryResponse]]:
         """Removes finished runs from history."""
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _run_service_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.ExplainRunResponse, _abc.Awaitable[_run_service_pb2.ExplainRunResponse]]:
+        """What a workflow would do here, before it runs."""
 
     @_abc_1.abstractmethod
     def WatchRun(
