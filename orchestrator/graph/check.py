@@ -75,7 +75,8 @@ class NodeCheck:
         if received is None:
             return
         config = input_config(item.kind, spec.v3, self._lists)
-        if not _fits(received, item.kind.wire_type if isinstance(config[0], str) else None):
+        unchecked = item.any_type or (spec.custom is not None and spec.custom.input_types)
+        if not unchecked and not _fits(received, item.kind.wire_type if isinstance(config[0], str) else None):
             linked: list[Json] = [value.node_id, value.slot]
             found.problems.append(problems.type_mismatch(item.name, config, received, linked))
             return
@@ -91,7 +92,7 @@ class NodeCheck:
         if not -len(outputs) <= ref.slot < len(outputs):
             found.broken = found.broken or BrokenLink("IndexError", "tuple index out of range")
             return None
-        return outputs[ref.slot].type
+        return "*" if outputs[ref.slot].any_type else outputs[ref.slot].type
 
     def _resolved(self, found: Checked, name: str, ref: Ref) -> Ref:
         """Slots count from the end if negative, as ComfyUI takes them; from here on they do not."""
@@ -119,6 +120,8 @@ class NodeCheck:
             found.problems.append(problems.not_convertible(item.name, config, kind.wire_type, value, str(error)))
             return
         found.inputs[item.name] = Literal(converted)
+        if spec.custom is not None and spec.custom.takes(item.name):
+            return
         if problem := self._limits(spec, item, converted):
             found.problems.append(problem)
 
