@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.graph import problems
@@ -36,10 +37,11 @@ class Checked:
 class NodeCheck:
     """Checks nodes of one graph; combo choices are fetched once per graph."""
 
-    def __init__(self, graph: Graph, catalogue: Catalogue, lists: Lists) -> None:
+    def __init__(self, graph: Graph, catalogue: Catalogue, lists: Lists, custom: Mapping[str, Sequence[Problem]]) -> None:
         self._nodes = graph.nodes
         self._catalogue = catalogue
         self._lists = lists
+        self._custom = custom
         self._choices: dict[int, tuple[Kind, list[Json], frozenset[object]]] = {}
 
     def check(self, node: Node) -> Checked:
@@ -58,6 +60,7 @@ class NodeCheck:
         for name, value in node.inputs.items():
             if isinstance(value, Ref) and spec.input(name) is None and self._output_type(found, value) is not None:
                 found.edges.append(Edge(name, None, self._resolved(found, name, value)))
+        found.problems += self._custom.get(node.id, ())
         return found
 
     def _declared(self, found: Checked, spec: NodeSpec, item: Input, value: Value) -> None:

@@ -448,7 +448,7 @@ class Expansion(_message.Message):
     """As in NodeResult."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpandedNode]:
-        """At most 10 000."""
+        """At most 5000."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_node_value_pb2.Value]:
