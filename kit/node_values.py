@@ -193,7 +193,7 @@ class Incoming:
     """Values of one call that came in. `receipt`: shared files are removed once they were read (answers)."""
 
     def __init__(self, convert: Convert = unchanged, *, receipt: bool = False) -> None:
-        self._convert = convert
+        self.convert = convert
         self._receipt = receipt
         self._chunks: list[bytearray] = []
         self._total = 0
@@ -213,7 +213,7 @@ class Incoming:
         """Raises InvalidRequest."""
         if depth > _MAX_DEPTH:
             raise InvalidRequest("a value is nested too deeply", reason="NODE_VALUE", max_depth=_MAX_DEPTH)
-        return self._convert(self._plain(value, depth))
+        return self.convert(self._plain(value, depth))
 
     def close(self) -> None:
         """Call it once all was unpacked."""
