@@ -18,7 +18,7 @@ from heliograph.graph.v1 import node_provider_pb2_grpc as rpc
 from heliograph.graph.v1 import node_value_pb2
 
 from kit.errors import Conflict, HeliographError, InvalidRequest, NotFound
-from kit.node_values import Incoming, NodeLink, Outgoing, packed
+from kit.node_values import Incoming, Outgoing, packed
 from kit.serve import AioServer, aio_server, run_service, stop_event_on_signals
 from kit.shared_files import Probe
 from node_host.handles import HandleLost, Handles

@@ -98,9 +98,7 @@ class ProviderCalls:
 
         def request(out: Outgoing) -> pb.FingerprintRequest:
             values = {name: out.pack(value) for name, value in inputs.items()}
-            return pb.FingerprintRequest(
-                class_type=node.spec.id, run_id=ctx.run_id, node_id=ctx.node_id, inputs=values
-            )
+            return pb.FingerprintRequest(class_type=node.spec.id, run_id=ctx.run_id, node_id=ctx.node_id, inputs=values)
 
         message, _ = packed(request, unchanged, shared=False)
         with self._explained(node, self._deadlines.check_s):

@@ -39,7 +39,7 @@ class ProviderLink:
         self.shared = False
         self.known = asyncio.Event()  # a list came
         self._holder = ""
-        self._here = False
+        self._here = self._closed = False
         self._on_change = on_change
         self._executes = executes
         self._wants_shared = shared_memory
@@ -77,7 +77,7 @@ class ProviderLink:
 
     async def close(self) -> None:
         """Ends the watch; the provider drops what it kept for us."""
-        self._here = False
+        self._here, self._closed = False, True
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -85,16 +85,17 @@ class ProviderLink:
 
     async def _watch(self) -> None:
         pause = _PAUSE_S
-        while True:
+        while not self._closed:
             holder = uuid.uuid4().hex
             call = self.stub.WatchNodeTypes(pb.WatchNodeTypesRequest(holder=holder if self._executes else ""))
             try:
                 async with asyncio.timeout(_FIRST_S):
                     answer = await call.read()
-                while answer is not grpc.aio.EOF:
+                while isinstance(answer, pb.WatchNodeTypesResponse):  # else the stream has ended
                     await self._learn(answer, holder)
                     pause = _PAUSE_S
-                    answer = (await asyncio.gather(call.read(), asyncio.sleep(_PAUSE_S)))[0]  # not too often
+                    await asyncio.sleep(_PAUSE_S)  # not too often
+                    answer = await call.read()
             except (grpc.RpcError, HeliographError, TimeoutError) as problem:
                 told = from_rpc_error(problem) if isinstance(problem, grpc.RpcError) else problem
                 (_LOG.warning if self._here else _LOG.debug)("provider %s is away: %s", self.address, told)

@@ -141,7 +141,7 @@ class CallValues:
 
     def _latent(self, slot: Output, value: dict[str, Any]) -> Latent:
         samples, mask, index = value.get("samples"), value.get("noise_mask"), value.get("batch_index")
-        if not _is_tensor(samples) or not (mask is None or _is_tensor(mask)):
+        if samples is None or not _is_tensor(samples) or not (mask is None or _is_tensor(mask)):
             raise self._wrong(f'{slot.name}: LATENT is {{"samples": tensor, "noise_mask": tensor or none}}')
         if index is not None and not (isinstance(index, (list, tuple)) and all(isinstance(i, int) for i in index)):
             raise self._wrong(f"{slot.name}: batch_index is a list of whole numbers")

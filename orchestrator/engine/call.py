@@ -90,7 +90,7 @@ def refuse_values(node: Node, spec: NodeSpec) -> None:
     for item in spec.inputs:
         value = (node.inputs or {}).get(item.name)
         kind = item.kind
-        if not isinstance(kind, Link) or ANY == kind.wire_type or kind.takes_values or not isinstance(value, Literal):
+        if not isinstance(kind, Link) or kind.wire_type == ANY or kind.takes_values or not isinstance(value, Literal):
             continue
         if item.required or value.value is not None:
             raise InvalidRequest(

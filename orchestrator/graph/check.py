@@ -37,7 +37,9 @@ class Checked:
 class NodeCheck:
     """Checks nodes of one graph; combo choices are fetched once per graph."""
 
-    def __init__(self, graph: Graph, catalogue: Catalogue, lists: Lists, custom: Mapping[str, Sequence[Problem]]) -> None:
+    def __init__(
+        self, graph: Graph, catalogue: Catalogue, lists: Lists, custom: Mapping[str, Sequence[Problem]]
+    ) -> None:
         self._nodes = graph.nodes
         self._catalogue = catalogue
         self._lists = lists

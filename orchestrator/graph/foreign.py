@@ -61,7 +61,7 @@ class _Reader:
         display = self._info.get("display_name")
         inputs = (*self._inputs(sections, "required", True), *self._inputs(sections, "optional", False))
         hidden = self._hidden(sections.get("hidden", {}))
-        names = [item.name for item in (*inputs, *hidden)]
+        names = [*(item.name for item in inputs), *(item.name for item in hidden)]
         if len(set(names)) != len(names) or len(names) > MAX_SLOTS:
             raise bad(self._class, "an input occurs twice, or there are too many")
         return NodeSpec(
@@ -103,7 +103,11 @@ class _Reader:
         tooltip = rest.pop("tooltip", "")
         if not isinstance(tooltip, str):
             raise bad(self._class, f"the tooltip of input {name!r} must be text")
-        kind = self._choice(name, wire, rest) if isinstance(wire, list) or wire == "COMBO" else self._plain(name, wire, rest)
+        kind = (
+            self._choice(name, wire, rest)
+            if isinstance(wire, list) or wire == "COMBO"
+            else self._plain(name, wire, rest)
+        )
         return replace(kind, tooltip=tooltip, options=kind.options if options is not None else None)
 
     def _choice(self, name: str, wire: str | list[Any], rest: dict[str, Any]) -> Kind:

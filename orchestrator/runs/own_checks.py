@@ -29,9 +29,7 @@ class NodeSource(Protocol):
         """
 
 
-async def own_problems(
-    found: Validation, catalogue: Catalogue, nodes: NodeSource
-) -> Mapping[str, Sequence[Problem]]:
+async def own_problems(found: Validation, catalogue: Catalogue, nodes: NodeSource) -> Mapping[str, Sequence[Problem]]:
     """By node, for all classes of the prompt that check themselves. Raises Unready, TooSlow."""
     checks = {
         node_id: spec.custom

@@ -129,7 +129,7 @@ def latent(call: Call, samples: dict[str, Any], model: Any = None) -> tuple[Any,
 
 
 def numbers(call: Call, value: list[int]) -> tuple[list[int]]:
-    return ([item for item in range(value[0])],)
+    return (list(range(value[0])),)
 
 
 def total(call: Call, value: list[int]) -> tuple[int]:
@@ -140,7 +140,9 @@ def big(call: Call, side: int, image: Any = None) -> tuple[Any]:
     return (np.full((1, side, side, 3), 0.5 if image is None else float(image.mean()), np.float32),)
 
 
-def node(name: str, function: Any, required: dict[str, Any], outputs: Any = (("INT", "INT"),), **more: Any) -> ProvidedNode:
+def node(
+    name: str, function: Any, required: dict[str, Any], outputs: Any = (("INT", "INT"),), **more: Any
+) -> ProvidedNode:
     optional, shown, lists = more.pop("optional", None), more.pop("output_node", False), more.pop("list_outputs", ())
     inputs = {"required": required, **({"optional": optional} if optional else {})}
     info = describe(inputs, outputs, category="test", output_node=shown, list_outputs=lists)
@@ -148,10 +150,11 @@ def node(name: str, function: Any, required: dict[str, Any], outputs: Any = (("I
 
 
 IMAGE = (("IMAGE", "IMAGE"),)
+ANY = (("*", "*"),)
 LAZY = ["*", {"lazy": True}]
 NODES = [
     node("TInvert", invert, {"image": ["IMAGE"]}, IMAGE),
-    node("TSwitch", switch, {"flag": ["BOOLEAN", {}]}, (("*", "*"),), optional={"first": LAZY, "second": LAZY}, lazy=switch_needs),
+    node("TSwitch", switch, {"flag": ["BOOLEAN", {}]}, ANY, optional={"first": LAZY, "second": LAZY}, lazy=switch_needs),
     node("TRepeat", repeat, {"image": ["IMAGE"], "times": ["INT", {"min": 0}]}, IMAGE, expands=True),
     node("TSlow", slow, {"seconds": ["FLOAT", {}]}),
     node("TSlowAsync", slow_async, {"seconds": ["FLOAT", {}]}, schedule="async"),

@@ -136,6 +136,7 @@ async def test_a_deadline_ends_a_node_that_hangs(kind: str, tmp_path: Path, port
             await until(lambda: marks(here, "slow-cancelled"))
 
 
+@pytest.mark.timeout(45)
 async def test_a_provider_that_dies_fails_the_run_and_the_next_works(tmp_path: Path, port: int) -> None:
     prompt = {"1": n("TMake", number=40), "2": n("TUse", thing=["1", 0], plus=2), "3": n("TShow", value=["2", 0])}
     async with place(tmp_path, f"127.0.0.1:{port}") as here:
@@ -158,7 +159,9 @@ async def test_a_provider_that_dies_fails_the_run_and_the_next_works(tmp_path: P
 
 
 async def test_objects_are_let_go_with_the_cache(here: Place) -> None:
-    ended = await here.run({"1": n("TMake", number=1), "2": n("TUse", thing=["1", 0], plus=2), "3": n("TShow", value=["2", 0])})
+    ended = await here.run(
+        {"1": n("TMake", number=1), "2": n("TUse", thing=["1", 0], plus=2), "3": n("TShow", value=["2", 0])}
+    )
     assert ended.succeeded
     link = here.executor.nodes._links[0]
     told: list[str] = []
@@ -220,7 +223,8 @@ async def test_a_blocker_stops_what_is_behind_it(here: Place) -> None:
 async def test_latents_come_back_as_latents_and_what_came_in_comes_back_itself(here: Place) -> None:
     ended = await here.run({
         "1": n("EmptyLatentImage", width=64, height=64, batch_size=2),
-        "2": n("TLatent", samples=["1", 0]), "3": n("LatentUpscaleBy", samples=["2", 0], upscale_method="nearest-exact", scale_by=2),
+        "2": n("TLatent", samples=["1", 0]),
+        "3": n("LatentUpscaleBy", samples=["2", 0], upscale_method="nearest-exact", scale_by=2),
         "4": n("LatentUpscaleBy", samples=["2", 1], upscale_method="nearest-exact", scale_by=2),
         "5": n("TLatent", samples=["3", 0]), "6": n("TLatent", samples=["4", 0]),
         "7": n("TShow", value=["5", 0]), "8": n("TShow", value=["6", 1]),
@@ -230,7 +234,12 @@ async def test_latents_come_back_as_latents_and_what_came_in_comes_back_itself(h
 
 
 async def test_lists_whole_and_one_by_one(here: Place) -> None:
-    prompt = {"1": n("TNumbers", value=4), "2": n("TCount", value=["1", 0]), "3": n("TTotal", value=["2", 0]), "4": n("TShow", value=["3", 0])}
+    prompt = {
+        "1": n("TNumbers", value=4),
+        "2": n("TCount", value=["1", 0]),
+        "3": n("TTotal", value=["2", 0]),
+        "4": n("TShow", value=["3", 0]),
+    }
     ended = await here.run(prompt)
     assert ended.outputs["4"] == {"text": ["6"]} and marks(here, "count") == 4
 
@@ -241,7 +250,13 @@ async def test_tensors_larger_than_a_message(shared: str, tmp_path: Path, port: 
     with provider_process(port, tmp_path) as process:
         async with place(tmp_path, f"127.0.0.1:{port}", shared_memory=shared) as here:
             await here.knows("TBig")
-            ended = await here.run({"1": n("TBig", side=3000), "2": n("TBig", side=2, image=["1", 0]), "3": n("PreviewImage", images=["2", 0])})
+            ended = await here.run(
+                {
+                    "1": n("TBig", side=3000),
+                    "2": n("TBig", side=2, image=["1", 0]),
+                    "3": n("PreviewImage", images=["2", 0]),
+                }
+            )
             assert ended.succeeded and saved(here, ended.outputs["3"])[0, 0].tolist() == [127, 127, 127]
             assert here.executor.nodes._links[0].shared == (shared == "auto")
         process.terminate()
