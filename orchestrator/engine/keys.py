@@ -22,8 +22,9 @@ def node_keys(
 
     In it: class, its version, canonical inputs (undeclared ones too), fingerprint, keys of linked outputs, and `salt`
     (engine and graph versions). Not in it: node id (unless the class sees it), `_meta`. A node whose fingerprint is
-    None, or which expanded with a literal that is no JSON (a tensor), gets a key that never occurs again. No key: unknown class, links to nowhere or in a circle, or a class with a
-    fingerprint that is missing in `fingerprints`; all that depends on such a node has none either.
+    None, or that was expanded with a literal that is no JSON (a tensor), gets a key that never occurs again. No key:
+    unknown class, links to nowhere or in a circle, or a class with a fingerprint that is missing in `fingerprints`;
+    all that depends on such a node has none either.
     """
     keys: dict[str, str] = dict(known or {})
     for node in _sources_first(graph):

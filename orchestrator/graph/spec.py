@@ -10,8 +10,8 @@ from typing import Literal
 from orchestrator.graph.kinds import Bool, Float, InputFile, Int, Json, Kind, Link, Lists, OneOf, Text
 
 __all__ = [
-    "Blocker", "Bool", "CustomCheck", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane", "Link", "Lists",
-    "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
+    "Blocker", "Bool", "CustomCheck", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane",
+    "Link", "Lists", "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
 ]  # fmt: skip
 
 Lane = Literal["cpu", "accelerator"]

@@ -151,10 +151,10 @@ def node(
 
 IMAGE = (("IMAGE", "IMAGE"),)
 ANY = (("*", "*"),)
-LAZY = ["*", {"lazy": True}]
+BOTH = {name: ["*", {"lazy": True}] for name in ("first", "second")}
 NODES = [
     node("TInvert", invert, {"image": ["IMAGE"]}, IMAGE),
-    node("TSwitch", switch, {"flag": ["BOOLEAN", {}]}, ANY, optional={"first": LAZY, "second": LAZY}, lazy=switch_needs),
+    node("TSwitch", switch, {"flag": ["BOOLEAN", {}]}, ANY, optional=BOTH, lazy=switch_needs),
     node("TRepeat", repeat, {"image": ["IMAGE"], "times": ["INT", {"min": 0}]}, IMAGE, expands=True),
     node("TSlow", slow, {"seconds": ["FLOAT", {}]}),
     node("TSlowAsync", slow_async, {"seconds": ["FLOAT", {}]}, schedule="async"),
