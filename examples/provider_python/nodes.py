@@ -93,7 +93,13 @@ NODES = (
         "ExampleRepeatVignette",
         repeat_vignette,
         describe(
-            {"required": {"image": ["IMAGE"], "strength": STRENGTH, "times": ["INT", {"default": 2, "min": 0, "max": 9}]}},
+            {
+                "required": {
+                    "image": ["IMAGE"],
+                    "strength": STRENGTH,
+                    "times": ["INT", {"default": 2, "min": 0, "max": 9}],
+                }
+            },
             IMAGE,
             category="image/example",
             display_name="Repeat Vignette",
