@@ -14,6 +14,7 @@ from heliograph.graph.v1 import node_value_pb2 as pb
 
 from kit import shared_files
 from kit.errors import Busy, InvalidRequest
+from kit.literal_values import check_depth, unfit, whole
 from kit.shared_files import SharedFile
 from kit.tensors import Array, from_raw, kserve_name, nbytes_of, raw_view
 
@@ -22,9 +23,7 @@ MAX_CALL_BYTES = 8 << 30
 """Tensors of one call, one direction."""
 _INLINE_BYTES = 64 << 10  # one tensor; larger ones leave the message
 _INLINE_TOTAL = 16 << 20
-_MAX_DEPTH = 40  # protobuf itself refuses messages that are nested more than a hundred deep
 _MAX_TENSORS = 10_000
-_INT64 = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class Outgoing:
 
     def pack(self, value: Any, depth: int = 0) -> pb.Value:
         """Raises InvalidRequest (NODE_VALUE) for what cannot travel."""
-        if depth > _MAX_DEPTH:
-            raise InvalidRequest("a value is nested too deeply", reason="NODE_VALUE", max_depth=_MAX_DEPTH)
+        check_depth(depth)
         value = self._convert(value)
         match value:
             case None:
@@ -105,7 +103,7 @@ class Outgoing:
             case bool() | np.bool_():
                 return pb.Value(bool_value=bool(value))
             case int() | np.integer():
-                return _whole(int(value))
+                return whole(int(value))
             case float() | np.floating():
                 return pb.Value(float_value=float(value))
             case str():
@@ -132,7 +130,7 @@ class Outgoing:
                 return pb.Value(map=pb.ValueMap(entries={_key(k): self.pack(v, depth + 1) for k, v in value.items()}))
             case list() | tuple():
                 return pb.Value(list=pb.ValueList(values=[self.pack(item, depth + 1) for item in value]))
-        raise InvalidRequest("a value of this type cannot travel", reason="NODE_VALUE", type=type(value).__name__)
+        raise unfit(value)
 
     def settle(self) -> None:
         """Once all is packed. Raises Busy (SHARED_MEMORY_FULL), InvalidRequest."""
@@ -211,8 +209,7 @@ class Incoming:
 
     def unpack(self, value: pb.Value, depth: int = 0) -> Any:
         """Raises InvalidRequest."""
-        if depth > _MAX_DEPTH:
-            raise InvalidRequest("a value is nested too deeply", reason="NODE_VALUE", max_depth=_MAX_DEPTH)
+        check_depth(depth)
         return self.convert(self._plain(value, depth))
 
     def close(self) -> None:
@@ -267,14 +264,6 @@ class Incoming:
             case _:
                 raw = tensor.raw
         return from_raw(tensor.datatype, tensor.shape, raw)
-
-
-def _whole(value: int) -> pb.Value:
-    if -_INT64 <= value < _INT64:
-        return pb.Value(int_value=value)
-    if 0 <= value < 2 * _INT64:
-        return pb.Value(uint_value=value)
-    raise InvalidRequest("a whole number does not fit 64 bits", reason="NODE_VALUE", digits=len(str(abs(value))))
 
 
 def _key(key: object) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 import grpc
 from heliograph.graph.v1 import node_provider_pb2 as pb
 
-from kit import node_values
 from kit.errors import InvalidRequest
-from kit.node_values import packed
+from kit.literal_values import pack_literal
 from kit.status import from_rpc_error
 from kit.telemetry import outgoing
 from orchestrator.clients.provider_link import ProviderLink
@@ -74,14 +73,11 @@ class NodeCatalogue:
         link, _ = self._owned[node_type]
         link.require(node_type)
 
-        def request(out: node_values.Outgoing) -> pb.ValidateRequest:
-            values = {name: out.pack(value) for name, value in inputs.items()}
-            return pb.ValidateRequest(class_type=node_type, inputs=values, input_types=dict(input_types))
-
         try:
-            message, _ = packed(request, node_values.unchanged, shared=False)
+            values = {name: pack_literal(value) for name, value in inputs.items()}
         except InvalidRequest as problem:
             return problem.message
+        message = pb.ValidateRequest(class_type=node_type, inputs=values, input_types=dict(input_types))
         try:
             answer = await link.stub.Validate(message, timeout=self._check_s, metadata=outgoing())
         except grpc.RpcError as problem:
