@@ -47,6 +47,7 @@ class Provider(rpc.NodeProviderServicer):
     def __init__(self, nodes: Iterable[ProvidedNode], *, threads: int = 4, shared_memory: bool = True) -> None:
         self._nodes: dict[str, ProvidedNode] = {}
         self._changed = asyncio.Event()
+        self._ending = False
         self._threads = ThreadPoolExecutor(threads, "node")
         self._probe = Probe() if shared_memory else None
         self._unread: set[Outgoing] = set()
@@ -61,8 +62,12 @@ class Provider(rpc.NodeProviderServicer):
                 raise Conflict("a class occurs twice", reason="NODE_TYPE", node_type=node.class_type)
             found[node.class_type] = node
         self._nodes = found
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._tell()
+
+    def end_watches(self) -> None:
+        """Lets go of everybody who watches: the process is about to end."""
+        self._ending = True
+        self._tell()
 
     def close(self) -> None:
         """Leaves nothing in shared memory; threads that still work are not waited for."""
@@ -79,7 +84,7 @@ class Provider(rpc.NodeProviderServicer):
         if request.holder:
             self.handles.begin(request.holder)
         try:
-            while True:
+            while not self._ending:
                 changed = self._changed
                 probe = self._probe.name if self._probe is not None else ""
                 types = [_node_type(node) for node in self._nodes.values()]
@@ -207,6 +212,10 @@ class Provider(rpc.NodeProviderServicer):
             raise NotFound("this provider has no such node", reason="NODE_UNKNOWN", node_type=class_type[:200])
         return node
 
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def _forget(self, outgoing: Outgoing) -> None:
         self._unread.discard(outgoing)
         outgoing.close()
@@ -300,6 +309,7 @@ async def serve_nodes(address: str, nodes: Iterable[ProvidedNode], *, threads: i
         await server.ready()
         _LOG.info("provider answers on port %d", server.port)
         await stop.wait()
+        provider.end_watches()
         await server.stop(grace_s)
     finally:
         provider.close()

@@ -73,7 +73,8 @@ class WorkerSettings(OrchestratorSettings):
 
     serving: Literal["embedded", "triton"] = Field("embedded", description="Which server runs the networks")
     shared_memory: Literal["auto", "off"] = Field(
-        "auto", description="auto: tensors go by shared memory where the model server is on this machine"
+        "auto",
+        description="auto: tensors go by shared memory where the model server or node provider is on this machine",
     )
     cache_mib: Annotated[int, Field(ge=0)] = Field(2048, description="Node results kept in memory, MiB")
     worker_memory_mib: Annotated[int, Field(ge=0)] = Field(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from kit.errors import TooSlow
 from orchestrator.graph.catalogue import Catalogue
 from orchestrator.graph.kinds import Json
 from orchestrator.graph.problems import Problem, custom_failed
@@ -14,6 +15,7 @@ from orchestrator.graph.spec import CustomCheck
 from orchestrator.graph.validate import Validation
 
 _AT_ONCE = 16
+_TOGETHER_S = 60.0
 
 
 class NodeSource(Protocol):
@@ -55,7 +57,10 @@ async def own_problems(found: Validation, catalogue: Catalogue, nodes: NodeSourc
         if custom is not None
     }
     try:
-        told = await asyncio.gather(*tasks.values())
+        async with asyncio.timeout(_TOGETHER_S):
+            told = await asyncio.gather(*tasks.values())
+    except TimeoutError:
+        raise TooSlow("the nodes' own validation took too long", reason="VALIDATION_DEADLINE") from None
     finally:
         for task in tasks.values():
             task.cancel()

@@ -140,17 +140,31 @@ def big(call: Call, side: int, image: Any = None) -> tuple[Any]:
     return (np.full((1, side, side, 3), 0.5 if image is None else float(image.mean()), np.float32),)
 
 
+def add_all(call: Call, first: int, **more: int) -> tuple[int]:
+    return (first + sum(more.values()),)
+
+
+def sees(call: Call, me: str, prompt: dict[str, Any], graph: dict[str, Any], extra: Any) -> Result:
+    return Result(ui={"text": [me, sorted(prompt), sorted(graph), extra]})
+
+
 def node(
     name: str, function: Any, required: dict[str, Any], outputs: Any = (("INT", "INT"),), **more: Any
 ) -> ProvidedNode:
+    hidden = more.pop("hidden", None)
     optional, shown, lists = more.pop("optional", None), more.pop("output_node", False), more.pop("list_outputs", ())
-    inputs = {"required": required, **({"optional": optional} if optional else {})}
+    inputs = {
+        "required": required,
+        **({"optional": optional} if optional else {}),
+        **({"hidden": hidden} if hidden else {}),
+    }
     info = describe(inputs, outputs, category="test", output_node=shown, list_outputs=lists)
     return ProvidedNode(name, function, info, **more)
 
 
 IMAGE = (("IMAGE", "IMAGE"),)
 ANY = (("*", "*"),)
+SEEN = {"me": "UNIQUE_ID", "prompt": "PROMPT", "graph": "DYNPROMPT", "extra": "EXTRA_PNGINFO", "key": "API_KEY"}
 BOTH = {name: ["*", {"lazy": True}] for name in ("first", "second")}
 NODES = [
     node("TInvert", invert, {"image": ["IMAGE"]}, IMAGE),
@@ -171,6 +185,10 @@ NODES = [
     node("TNumbers", numbers, {"value": ["INT", {}]}, input_is_list=True, list_outputs=(0,)),
     node("TTotal", total, {"value": ["INT", {}]}, input_is_list=True),
     node("TBig", big, {"side": ["INT", {}]}, IMAGE, optional={"image": ["IMAGE"]}),
+    node("TAddAll", add_all, {"first": ["INT", {}]}, extra_inputs=True),
+    node("TAnything", show, {"value": ["NOTHING"]}, (), output_node=True, any_type_inputs=("value",)),
+    node("TNothing", count, {"value": ["INT", {}]}, (("NOTHING", "NOTHING"),), any_type_outputs=(0,)),
+    node("TSees", sees, {}, (), output_node=True, hidden=SEEN),
     node("EmptyImage", count, {"value": ["INT", {}]}),
 ]  # fmt: skip
 

@@ -114,6 +114,26 @@ async def test_its_own_error_is_told(here: Place) -> None:
     assert not failure.traceback
 
 
+async def test_its_traceback_is_told_where_debugging_is_on(tmp_path: Path, port: int) -> None:
+    with provider_process(port, tmp_path):
+        async with place(tmp_path, f"127.0.0.1:{port}", debug_errors=True) as here:
+            await here.knows("TFail")
+            failure = (await here.run({"1": n("TFail", text="x")})).failure
+            assert "raise OddTrouble(text)" in failure.traceback[-1]
+
+
+async def test_undeclared_links_hidden_inputs_and_links_of_any_type(here: Place) -> None:
+    ended = await here.run({
+        "1": n("TCount", value=1), "2": n("TCount", value=2), "3": n("TAddAll", first=4, a=["1", 0], b=["2", 0]),
+        "4": n("TShow", value=["3", 0]), "5": n("TAnything", value=["3", 0]), "6": n("TNothing", value=9),
+        "7": n("TAddAll", first=["6", 0]), "8": n("TShow", value=["7", 0]), "9": n("TSees"),
+    })  # fmt: skip
+    assert ended.succeeded, ended.of("failed")
+    assert [ended.outputs[key]["text"] for key in "458"] == [["7"], ["7"], ["9"]]
+    ids = [str(number) for number in range(1, 10)]
+    assert ended.outputs["9"]["text"] == ["9", ids, ids, None]
+
+
 @pytest.mark.parametrize("kind", ["TSlow", "TSlowAsync"])
 async def test_cancel_reaches_the_provider(kind: str, here: Place) -> None:
     run_id = await here.submit({"1": n(kind, seconds=60), "2": n("TShow", value=["1", 0])})
