@@ -12,7 +12,17 @@ from typing import Any, NoReturn
 import grpc
 from heliograph.graph.v1 import node_provider_pb2 as pb
 
-from kit.errors import Busy, HeliographError, Internal, InvalidRequest, Stopped, TooSlow, Unready
+from kit.errors import (
+    Busy,
+    HeliographError,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    Stopped,
+    TooSlow,
+    Unready,
+    Unsupported,
+)
 from kit.node_values import Incoming, Outgoing, packed, unchanged
 from kit.status import from_rpc_error
 from kit.telemetry import outgoing
@@ -176,7 +186,7 @@ class ProviderCalls:
                     "the node took longer than it may: HELIOGRAPH_NODE_TIMEOUT_S is the limit", reason="NODE_DEADLINE",
                     limit_s=limit_s, **facts,
                 )  # fmt: skip
-            case Busy() | Stopped() | InvalidRequest():
+            case Busy() | Stopped() | InvalidRequest() | NotFound() | Unsupported():
                 return type(error)(error.message, reason=error.reason, **{**error.facts, **facts})
         return Internal(
             "the service that provides this node failed: its log has the cause", reason="PROVIDER_FAILED",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from pathlib import Path
@@ -83,10 +82,6 @@ async def slow_async(call: Call, seconds: float) -> tuple[int]:
 
 def fail(call: Call, text: str) -> None:
     raise OddTrouble(text)
-
-
-def die(call: Call) -> None:
-    os._exit(9)
 
 
 def count(call: Call, value: int) -> tuple[int]:
@@ -173,9 +168,9 @@ NODES = [
     node("TSlow", slow, {"seconds": ["FLOAT", {}]}),
     node("TSlowAsync", slow_async, {"seconds": ["FLOAT", {}]}, schedule="async"),
     node("TFail", fail, {"text": ["STRING", {}]}, output_node=True),
-    node("TDie", die, {}),
     node("TCount", count, {"value": ["INT", {}]}),
     node("TAlways", always, {"value": ["INT", {}]}, fingerprint=lambda value: float("nan")),
+    node("TFile", count, {"value": ["INT", {}]}, fingerprint=lambda: (FOLDER / "file").read_text()),
     node("TEven", count, {"value": ["INT", {"max": 3}]}, optional={"image": ["IMAGE"]}, validate=only_even),
     node("TBlock", block, {"image": ["IMAGE"], "stop": ["BOOLEAN", {}]}, IMAGE),
     node("TMake", make, {"number": ["INT", {}]}, (("THING", "THING"),)),
