@@ -19,7 +19,7 @@ import grimp
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "calls.svg"
-_TOKEN = re.compile(r"\b([A-Z]\w+Service)(Async)?(Stub|Servicer)\b")
+_TOKEN = re.compile(r"\b([A-Z]\w+Service|NodeProvider)(Async)?(Stub|Servicer)\b")
 _WIDTH, _HEIGHT, _BOX, _TALL = 940, 430, 200, 84
 
 
@@ -37,9 +37,10 @@ class Process:
 PROCESSES = (
     Process("heliograph", "the command", "cli.run", 20, 40),
     Process("rest_bridge", "HTTP and WebSocket", "rest_bridge.app.main", 20, 250),
-    Process("front", "queue, history, events", "orchestrator.app.front", 370, 140),
+    Process("front", "queue, history, events", "orchestrator.app.front", 370, 190),
     Process("worker", "graph engine, nodes, sampling", "orchestrator.app.worker", 720, 40),
     Process("model service", "files, servables, engine", "model_service.app.main", 720, 300),
+    Process("node providers", "nodes of one's own, any language", "node_host.provider", 370, 20),
 )
 
 
@@ -65,7 +66,7 @@ def spoken(process: Process, graph: grimp.ImportGraph) -> Spoken:
 
 def drawing() -> str:
     """The SVG."""
-    packages = ("cli", "rest_bridge", "orchestrator", "model_service", "kit", "sampling")
+    packages = ("cli", "rest_bridge", "orchestrator", "model_service", "node_host", "kit", "sampling")
     graph = grimp.build_graph(*packages, cache_dir=None)
     known = {process: spoken(process, graph) for process in PROCESSES}
     parts = [

@@ -122,3 +122,14 @@ class Ctx:
     settings: Mapping[str, object] = field(default_factory=dict)
     graph: Mapping[str, object] = field(default_factory=dict)
     """Every node of the run as JSON, those that others expanded into included (hidden input DYNPROMPT)."""
+    call_index: int = 0
+    """Which call of the node this is, where inputs are lists."""
+
+
+class ForeignError(Exception):
+    """A node in another process failed; `type_name` and `lines` (its traceback) are that process's own."""
+
+    def __init__(self, type_name: str, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.lines = tuple(lines)

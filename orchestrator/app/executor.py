@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kit import telemetry
 from orchestrator.clients.models import GrpcModels
+from orchestrator.clients.provider_nodes import NodeSet
 from orchestrator.engine.caller import CtxFactory
 from orchestrator.engine.cancel import Cancel
 from orchestrator.engine.run import Engine
@@ -25,13 +26,15 @@ class EngineExecutor:
     """Implements `app.loop.Executor`; `node_settings` is what nodes find in `ctx.settings`."""
 
     engine: Engine
+    nodes: NodeSet
     models: GrpcModels
     artifacts: Artifacts
     node_settings: Mapping[str, object]
 
     async def execute(self, run: RunRecord, tell: Callable[[Body], None], stop: asyncio.Event) -> Outcome:
-        """See the protocol. Raises InvalidPrompt if the stored prompt cannot be read."""
+        """See the protocol. Raises InvalidPrompt if the stored prompt cannot be read, Unready (PROVIDER_AWAY)."""
         graph = parse(run.prompt_json)
+        await self.nodes.settle(str(node.class_type) for node in graph.nodes.values())
         cancel = Cancel()
         watcher = asyncio.create_task(_cancel_when(stop, cancel))
         try:

@@ -19,6 +19,7 @@ from orchestrator.app.system import Installation
 from orchestrator.clients.artifact_paths import Areas
 from orchestrator.clients.artifacts import LocalArtifacts
 from orchestrator.clients.model_lists import ModelLists
+from orchestrator.clients.providers import NodeCatalogue
 from orchestrator.graph.catalogue import Catalogue, load
 from orchestrator.runs.board import Limits
 from orchestrator.runs.intake import Intake
@@ -40,6 +41,7 @@ class Front:
     runs: Runs
     stopping: asyncio.Event
     model_channel: grpc.aio.Channel
+    nodes: NodeCatalogue
 
     async def stop(self, grace_s: float) -> None:
         """Ends watches and reports, gives other calls `grace_s` seconds, closes the store; running runs stay leased."""
@@ -48,6 +50,7 @@ class Front:
         await self.runs.leasing.close()
         await self.server.stop(grace_s)
         await self.runs.close()
+        await self.nodes.close()
         await self.model_channel.close(None)
 
 
@@ -61,18 +64,19 @@ async def start_front(settings: FrontSettings, catalogue: Catalogue | None = Non
     runs = await Runs.open(journal, secrets.token_hex(8), _limits(settings))
     channel = grpc.aio.insecure_channel(settings.model_address, options=channel_options())
     lists = ModelLists(channel, artifacts, settings.model_timeout_s)
-    catalogue = catalogue if catalogue is not None else builtin_catalogue()
-    intake = Intake(runs, catalogue, lists, lambda: time.time_ns() // 1_000_000)
+    builtin = catalogue if catalogue is not None else builtin_catalogue()
+    nodes = NodeCatalogue(builtin, settings.provider_addresses, settings.node_check_s)
+    intake = Intake(runs, nodes, lists, lambda: time.time_ns() // 1_000_000)
     stopping = asyncio.Event()
     services = front_services(
-        RunServicer(runs, intake, Installation(catalogue, lists, runs.leasing)),
+        RunServicer(runs, intake, Installation(nodes.catalogue, lists, runs.leasing)),
         WorkerServicer(runs.leasing, stopping),
         ArtifactServicer(artifacts, settings.max_upload_mib * MIB),
     )
     server = aio_server(settings.front_address, services, service="front")
     await server.start()
     await server.ready(("", *services))
-    return Front(server, runs, stopping, channel)
+    return Front(server, runs, stopping, channel, nodes)
 
 
 def builtin_catalogue() -> Catalogue:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kit.memory import machine_bytes
 from kit.settings import KitSettings
 
 MIB = 1024 * 1024
+_ADDRESS = re.compile(r"[^\s/,]+:\d{1,5}\Z")
 
 
 class OrchestratorSettings(KitSettings):
@@ -19,9 +21,34 @@ class OrchestratorSettings(KitSettings):
     data_dir: Path = Field(Path("data"), description="Folder of the run store and of input, output, temp files")
     front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
     model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")
+    node_providers: str = Field(
+        "", description="host:port,host:port of services with nodes of their own (gRPC, NodeProvider); empty: none"
+    )
+    node_check_s: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="Deadline of a provider's validation, fingerprint and lazy check, seconds"
+    )
     telemetry: Literal["off", "otlp", "console"] = Field("off", description="Where spans and metrics go")
     telemetry_endpoint: str = Field("", description="host:port of an OTLP/gRPC collector; empty: OpenTelemetry's own")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe entries shown")
+
+    @field_validator("node_providers")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        found = _split(text)
+        if wrong := [address for address in found if not _ADDRESS.match(address)]:
+            raise ValueError(f"not host:port: {', '.join(wrong)}")
+        if len(set(found)) != len(found):
+            raise ValueError("an address occurs twice")
+        return text
+
+    @property
+    def provider_addresses(self) -> tuple[str, ...]:
+        """Of `node_providers`, in order."""
+        return _split(self.node_providers)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class FrontSettings(OrchestratorSettings):
@@ -46,7 +73,8 @@ class WorkerSettings(OrchestratorSettings):
 
     serving: Literal["embedded", "triton"] = Field("embedded", description="Which server runs the networks")
     shared_memory: Literal["auto", "off"] = Field(
-        "auto", description="auto: tensors go by shared memory where the model server is on this machine"
+        "auto",
+        description="auto: tensors go by shared memory where the model server or node provider is on this machine",
     )
     cache_mib: Annotated[int, Field(ge=0)] = Field(2048, description="Node results kept in memory, MiB")
     worker_memory_mib: Annotated[int, Field(ge=0)] = Field(
@@ -54,6 +82,9 @@ class WorkerSettings(OrchestratorSettings):
     )
     cpu_slots: Annotated[int, Field(ge=1)] = Field(
         1, description="CPU nodes of a run at once; 1: strictly one after the other, in ComfyUI's order"
+    )
+    node_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        3600.0, description="Deadline of one call of a provider's node, seconds"
     )
     previews: bool = Field(True, description="Pictures of work in progress")
     debug_errors: bool = Field(False, description="Tracebacks in execution errors")

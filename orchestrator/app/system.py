@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,22 +25,23 @@ _MEMINFO = Path("/proc/meminfo")
 class Installation:
     """Implements `transport.system.System`."""
 
-    def __init__(self, catalogue: Catalogue, lists: ModelLists, leasing: Leasing) -> None:
-        self._catalogue = catalogue
+    def __init__(self, catalogue: Callable[[], Catalogue], lists: ModelLists, leasing: Leasing) -> None:
+        self._catalogue = catalogue  # it may change
         self._lists = lists
         self._leasing = leasing
 
     async def object_info_json(self, node_type: str) -> bytes:
         """ComfyUI's object_info of one class (unknown: {}) or, for "", of all. Raises Unready."""
-        if node_type and node_type not in self._catalogue:
+        catalogue = self._catalogue()
+        if node_type and node_type not in catalogue:
             return b"{}"
-        specs = [self._catalogue[node_type]] if node_type else list(self._catalogue.values())
+        specs = [catalogue[node_type]] if node_type else list(catalogue.values())
         lists = await self._lists.snapshot(_folders(specs), _LISTS_AGE_S)
 
         def render() -> bytes:
             if node_type:
                 return json.dumps({node_type: object_info(specs[0], lists)}).encode()
-            return json.dumps(all_object_info(self._catalogue, lists)).encode()
+            return json.dumps(all_object_info(catalogue, lists)).encode()
 
         return await asyncio.to_thread(render)
 

@@ -24,6 +24,8 @@ from orchestrator.clients.artifact_paths import Areas
 from orchestrator.clients.artifacts import LocalArtifacts
 from orchestrator.clients.front import FrontLink
 from orchestrator.clients.models import GrpcModels, ModelClientOptions
+from orchestrator.clients.provider_calls import Deadlines
+from orchestrator.clients.provider_nodes import NodeSet
 from orchestrator.engine.cache import ResultCache
 from orchestrator.engine.run import Engine
 from orchestrator.nodes.catalogue import builtin_nodes
@@ -45,21 +47,30 @@ _WARM = (
 def build_executor(settings: WorkerSettings) -> EngineExecutor:
     """Engine, cache, clients and nodes of one worker; opens no connection yet."""
     salt = f"{version('heliograph')}:{settings.serving}"
+    nodes = NodeSet(builtin_nodes())
     engine = Engine(
-        builtin_nodes(),
+        nodes,
         ResultCache(settings.cache_mib * MIB),
         cpu_slots=settings.cpu_slots,
         salt=salt,
         debug=settings.debug_errors,
     )
     models = GrpcModels(ModelClientOptions(settings.model_address, shared_memory=settings.shared_memory))
-    return EngineExecutor(engine, models, LocalArtifacts(Areas(settings.data_dir)), {"previews": settings.previews})
+    artifacts = LocalArtifacts(Areas(settings.data_dir))
+    return EngineExecutor(engine, nodes, models, artifacts, {"previews": settings.previews})
+
+
+def connect_providers(executor: EngineExecutor, settings: WorkerSettings) -> None:
+    """Looks for services that bring nodes of their own; inside the event loop."""
+    deadlines = Deadlines(settings.node_timeout_s, settings.node_check_s)
+    executor.nodes.connect(settings.provider_addresses, deadlines, settings.shared_memory)
 
 
 async def serve(settings: WorkerSettings) -> None:
     """Works until SIGTERM or SIGINT."""
     stop = stop_event_on_signals()
     executor = build_executor(settings)
+    connect_providers(executor, settings)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     async with grpc.aio.insecure_channel(settings.front_address, options=channel_options()) as channel:
         link = FrontLink(channel, worker_id, heartbeat_s=settings.heartbeat_s)
@@ -69,6 +80,7 @@ async def serve(settings: WorkerSettings) -> None:
         await worker.work(stop)
         await warming
     await asyncio.to_thread(executor.engine.close)
+    await executor.nodes.close()
     executor.models.close()
 
 

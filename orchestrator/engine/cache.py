@@ -6,6 +6,7 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _FLAT_BYTES = 64
 """What an object without a size of its own counts."""
@@ -15,7 +16,8 @@ _FLAT_BYTES = 64
 class Entry:
     """A finished node: one tuple of values per output slot (longer than one after list mapping).
 
-    `ui` is what it showed, None: nothing; `meta` names the node that made it.
+    `ui` is what it showed, None: nothing; `meta` names the node that made it. Values with an attribute `lost` that
+    becomes true (objects of another process that ended) end the entry.
     """
 
     outputs: tuple[tuple[object, ...], ...]
@@ -29,7 +31,7 @@ class ResultCache:
     def __init__(self, max_bytes: int, max_entries: int = 10_000) -> None:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._entries: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Entry, int, tuple[Any, ...]]] = OrderedDict()
         self._nbytes = 0
 
     def __len__(self) -> int:
@@ -45,16 +47,19 @@ class ResultCache:
         found = self._entries.get(key)
         if found is None:
             return None
+        if any(item.lost for item in found[2]):
+            self._drop(key)
+            return None
         self._entries.move_to_end(key)
         return found[0]
 
     def put(self, key: str, entry: Entry) -> None:
         """Keeps the result if it fits at all."""
         self._drop(key)
-        size = size_of((entry.outputs, entry.ui))
+        size, perishable = _measured((entry.outputs, entry.ui))
         if size > self._max_bytes or self._max_entries < 1:
             return
-        self._entries[key] = (entry, size)
+        self._entries[key] = (entry, size, perishable)
         self._nbytes += size
         while self._nbytes > self._max_bytes or len(self._entries) > self._max_entries:
             self._drop(next(iter(self._entries)))
@@ -65,7 +70,7 @@ class ResultCache:
         ComfyUI remembers the last prompt only. Values may live longer, but a file that was saved two prompts ago is
         saved again, under a new name, when its prompt comes again.
         """
-        for key in [key for key, (entry, _) in self._entries.items() if entry.ui is not None and key not in keys]:
+        for key in [key for key, (entry, _, _) in self._entries.items() if entry.ui is not None and key not in keys]:
             self._drop(key)
 
     def keep_only(self, keys: Collection[str]) -> None:
@@ -86,7 +91,13 @@ class ResultCache:
 
 def size_of(value: object) -> int:
     """Bytes behind a value: `nbytes` of tensors and arrays wherever they sit in containers and dataclasses."""
+    return _measured(value)[0]
+
+
+def _measured(value: object) -> tuple[int, tuple[Any, ...]]:
+    """(bytes, objects in it that can be lost)."""
     total = 0
+    perishable: list[Any] = []
     seen: set[int] = set()
     todo = [value]
     while todo:
@@ -97,6 +108,8 @@ def size_of(value: object) -> int:
         size = getattr(item, "nbytes", None)
         if isinstance(size, int):
             total += size
+            if hasattr(item, "lost"):
+                perishable.append(item)
         elif isinstance(item, (str, bytes, bytearray)):
             total += len(item)
         elif isinstance(item, Mapping):
@@ -107,4 +120,4 @@ def size_of(value: object) -> int:
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
             todo.extend(getattr(item, field.name) for field in dataclasses.fields(item))
         total += _FLAT_BYTES
-    return total
+    return total, tuple(perishable)

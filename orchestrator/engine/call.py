@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kit.errors import Internal, InvalidRequest
 from orchestrator.graph.declare import NodeImpl
@@ -89,12 +89,13 @@ def refuse_values(node: Node, spec: NodeSpec) -> None:
     """
     for item in spec.inputs:
         value = (node.inputs or {}).get(item.name)
-        if not isinstance(item.kind, Link) or item.kind.wire_type == ANY or not isinstance(value, Literal):
+        kind = item.kind
+        if not isinstance(kind, Link) or kind.wire_type == ANY or kind.takes_values or not isinstance(value, Literal):
             continue
         if item.required or value.value is not None:
             raise InvalidRequest(
                 "this input takes a link to another node's output and no value", reason="NOT_A_LINK",
-                input=item.name, expected=item.kind.wire_type, node_type=spec.id,
+                input=item.name, expected=kind.wire_type, node_type=spec.id,
             )  # fmt: skip
 
 
@@ -117,20 +118,20 @@ def calls(spec: NodeSpec, inputs: Inputs, ctx: Ctx) -> Iterator[dict[str, object
 def run_sync(impl: NodeImpl, ctx: Ctx, inputs: Inputs) -> Result | Expansion:
     """Calls the function in this thread; stops between calls if asked to."""
     returned: list[object] = []
-    for arguments in calls(impl.spec, inputs, ctx):
+    for index, arguments in enumerate(calls(impl.spec, inputs, ctx)):
         ctx.check_cancelled()
         blocker = _blocker(arguments)
-        returned.append(blocker if blocker is not None else impl.function(ctx, **arguments))
+        returned.append(blocker if blocker is not None else impl.function(_nth(ctx, index), **arguments))
     return merge(impl, returned)
 
 
 async def run_async(impl: NodeImpl, ctx: Ctx, inputs: Inputs) -> Result | Expansion:
     """Awaits the coroutine function, one call after the other."""
     returned: list[object] = []
-    for arguments in calls(impl.spec, inputs, ctx):
+    for index, arguments in enumerate(calls(impl.spec, inputs, ctx)):
         ctx.check_cancelled()
         blocker = _blocker(arguments)
-        returned.append(blocker if blocker is not None else await impl.function(ctx, **arguments))
+        returned.append(blocker if blocker is not None else await impl.function(_nth(ctx, index), **arguments))
     return merge(impl, returned)
 
 
@@ -212,6 +213,10 @@ def _flat(spec: NodeSpec, output: NodeOutput) -> tuple[object, ...]:
     if len(output.result) != len(spec.outputs):
         raise _wrong(spec, f"{len(output.result)} values for {len(spec.outputs)} outputs")
     return output.result
+
+
+def _nth(ctx: Ctx, index: int) -> Ctx:
+    return replace(ctx, call_index=index) if index else ctx
 
 
 def _blocker(arguments: Mapping[str, object]) -> Blocker | None:

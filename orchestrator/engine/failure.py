@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kit.errors import Busy, HeliographError
 from orchestrator.engine.events import Failed
+from orchestrator.ports import ForeignError
 
 _TORCH_CPU = "can't allocate memory"
 _ASKED = re.compile(r"tried to allocate (\d+) bytes")
@@ -35,7 +36,7 @@ def failed(
         executed=tuple(executed),
         exception_message=f"{error}\n",  # ComfyUI ends the message like this
         exception_type=kind,
-        traceback=tuple(traceback.format_tb(error.__traceback__)) if debug else (),
+        traceback=_lines(error) if debug else (),
         current_inputs={name: [_shown(value) for value in values[:_SHOWN_ITEMS]] for name, values in inputs.items()},
         current_outputs=tuple(node_ids),
         reason=typed.reason if typed else "",
@@ -68,7 +69,13 @@ def _no_memory(error: BaseException) -> HeliographError:
     return busy.with_traceback(error.__traceback__)
 
 
+def _lines(error: BaseException) -> tuple[str, ...]:
+    return error.lines if isinstance(error, ForeignError) else tuple(traceback.format_tb(error.__traceback__))
+
+
 def _type_name(error: BaseException) -> str:
+    if isinstance(error, ForeignError):
+        return error.type_name
     kind = type(error)
     plain = isinstance(error, HeliographError) or kind.__module__ == "builtins"
     return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"

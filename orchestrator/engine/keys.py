@@ -22,8 +22,9 @@ def node_keys(
 
     In it: class, its version, canonical inputs (undeclared ones too), fingerprint, keys of linked outputs, and `salt`
     (engine and graph versions). Not in it: node id (unless the class sees it), `_meta`. A node whose fingerprint is
-    None gets a key that never occurs again. No key: unknown class, links to nowhere or in a circle, or a class with a
-    fingerprint that is missing in `fingerprints`; all that depends on such a node has none either.
+    None, or that was expanded with a literal that is no JSON (a tensor), gets a key that never occurs again. No key:
+    unknown class, links to nowhere or in a circle, or a class with a fingerprint that is missing in `fingerprints`;
+    all that depends on such a node has none either.
     """
     keys: dict[str, str] = dict(known or {})
     for node in _sources_first(graph):
@@ -49,7 +50,7 @@ def _key(node: Node, impl: NodeImpl, keys: Mapping[str, str], fingerprints: Mapp
     fingerprint = fingerprints.get(node.id) if impl.fingerprint is not None else ""
     once = uuid.uuid4().hex if fingerprint is None else ""
     parts: list[object] = [salt, spec.id, spec.version, seen_id, fingerprint, once, inputs]
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=lambda _: uuid.uuid4().hex)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.graph import problems
@@ -36,10 +37,13 @@ class Checked:
 class NodeCheck:
     """Checks nodes of one graph; combo choices are fetched once per graph."""
 
-    def __init__(self, graph: Graph, catalogue: Catalogue, lists: Lists) -> None:
+    def __init__(
+        self, graph: Graph, catalogue: Catalogue, lists: Lists, custom: Mapping[str, Sequence[Problem]]
+    ) -> None:
         self._nodes = graph.nodes
         self._catalogue = catalogue
         self._lists = lists
+        self._custom = custom
         self._choices: dict[int, tuple[Kind, list[Json], frozenset[object]]] = {}
 
     def check(self, node: Node) -> Checked:
@@ -58,6 +62,7 @@ class NodeCheck:
         for name, value in node.inputs.items():
             if isinstance(value, Ref) and spec.input(name) is None and self._output_type(found, value) is not None:
                 found.edges.append(Edge(name, None, self._resolved(found, name, value)))
+        found.problems += self._custom.get(node.id, ())
         return found
 
     def _declared(self, found: Checked, spec: NodeSpec, item: Input, value: Value) -> None:
@@ -75,7 +80,8 @@ class NodeCheck:
         if received is None:
             return
         config = input_config(item.kind, spec.v3, self._lists)
-        if not _fits(received, item.kind.wire_type if isinstance(config[0], str) else None):
+        unchecked = item.any_type or (spec.custom is not None and spec.custom.input_types)
+        if not unchecked and not _fits(received, item.kind.wire_type if isinstance(config[0], str) else None):
             linked: list[Json] = [value.node_id, value.slot]
             found.problems.append(problems.type_mismatch(item.name, config, received, linked))
             return
@@ -91,7 +97,7 @@ class NodeCheck:
         if not -len(outputs) <= ref.slot < len(outputs):
             found.broken = found.broken or BrokenLink("IndexError", "tuple index out of range")
             return None
-        return outputs[ref.slot].type
+        return "*" if outputs[ref.slot].any_type else outputs[ref.slot].type
 
     def _resolved(self, found: Checked, name: str, ref: Ref) -> Ref:
         """Slots count from the end if negative, as ComfyUI takes them; from here on they do not."""
@@ -119,6 +125,8 @@ class NodeCheck:
             found.problems.append(problems.not_convertible(item.name, config, kind.wire_type, value, str(error)))
             return
         found.inputs[item.name] = Literal(converted)
+        if spec.custom is not None and spec.custom.takes(item.name):
+            return
         if problem := self._limits(spec, item, converted):
             found.problems.append(problem)
 

@@ -192,9 +192,13 @@ class InputFile(Kind):
 
 @dataclass(frozen=True)
 class Link(Kind):
-    """Something that only another node can give: "IMAGE", a union "FLOAT,INT", or "*" for anything."""
+    """Something that only another node can give: "IMAGE", a union "FLOAT,INT", or "*" for anything.
+
+    `takes_values`: or a value of a widget that only its own class understands.
+    """
 
     type: str = "*"
+    takes_values: bool = False
 
     @property
     def wire_type(self) -> str:

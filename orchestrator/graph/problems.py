@@ -111,7 +111,12 @@ def not_in_list(name: str, config: Json, value: Json, choices: list[Json]) -> Pr
 
 
 def invalid_file(name: str, content: str, value: Json) -> Problem:
-    details = f"{name} - Invalid {content} file: {value}"
+    return custom_failed(name, f"Invalid {content} file: {value}")
+
+
+def custom_failed(name: str, reason: str) -> Problem:
+    """A class's own validation refused; ComfyUI says so once for each input that it looked at."""
+    details = f"{name} - {reason}" if reason else name
     return Problem("custom_validation_failed", "Custom validation failed for node", details, {"input_name": name})
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 from orchestrator.graph.kinds import AudioRecord, Bool, Float, InputFile, Int, Json, Kind, Link, Lists, OneOf, Text
 
 __all__ = [
-    "AudioRecord", "Blocker", "Bool", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json", "Kind", "Lane",
-    "Link", "Lists", "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
+    "AudioRecord", "Blocker", "Bool", "CustomCheck", "Float", "HiddenInput", "Input", "InputFile", "Int", "Json",
+    "Kind", "Lane", "Link", "Lists", "NodeOutput", "NodeSpec", "OneOf", "Output", "Text",
 ]  # fmt: skip
 
 Lane = Literal["cpu", "accelerator"]
@@ -24,6 +24,7 @@ class Input:
     name: str
     kind: Kind
     required: bool = True
+    any_type: bool = False  # takes a link of any type, whatever type it shows
 
     @property
     def lazy(self) -> bool:
@@ -38,6 +39,20 @@ class Output:
     type: str
     name: str
     is_list: bool = False
+    any_type: bool = False  # fits an input of any type, whatever type it shows
+
+
+@dataclass(frozen=True)
+class CustomCheck:
+    """A class validates these inputs by itself: limits, choices and (`input_types`) link types are left to it."""
+
+    inputs: frozenset[str] = frozenset()
+    all_inputs: bool = False
+    input_types: bool = False
+
+    def takes(self, name: str) -> bool:
+        """Whether it looks at the input."""
+        return self.all_inputs or name in self.inputs
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,7 @@ class NodeSpec:
     version: int = 1
     idempotent: bool = True
     fingerprinted: bool = False
+    custom: CustomCheck | None = None
 
     def input(self, name: str) -> Input | None:
         """The declared input of that name."""

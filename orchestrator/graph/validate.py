@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -27,6 +27,7 @@ class Validation:
     outputs: tuple[str, ...] = ()
     node_errors: Mapping[str, Json] = field(default_factory=dict)
     error: Mapping[str, Json] | None = None
+    checked: tuple[str, ...] = ()  # nodes that the outputs need
 
     @property
     def ok(self) -> bool:
@@ -44,8 +45,17 @@ NO_PROMPT: Mapping[str, Json] = MappingProxyType(
 """The answer to a request without a prompt."""
 
 
-def validate(graph: Graph, catalogue: Catalogue, lists: Lists, targets: Collection[str] | None = None) -> Validation:
-    """`targets`: only these output nodes count (None: all). Linear in the size of the prompt; raises nothing."""
+def validate(
+    graph: Graph,
+    catalogue: Catalogue,
+    lists: Lists,
+    targets: Collection[str] | None = None,
+    custom: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+) -> Validation:
+    """`targets`: only these output nodes count (None: all); `custom`: what classes said themselves, by node.
+
+    Linear in the size of the prompt; raises nothing.
+    """
     for node in graph.nodes.values():
         if node.class_type is None:
             message = "Cannot execute because a node is missing the class_type property."
@@ -61,7 +71,7 @@ def validate(graph: Graph, catalogue: Catalogue, lists: Lists, targets: Collecti
     ]
     if not outputs:
         return Validation(graph, error=error_body("prompt_no_outputs", "Prompt has no outputs", ""))
-    walk = _Walk(graph, NodeCheck(graph, catalogue, lists))
+    walk = _Walk(graph, NodeCheck(graph, catalogue, lists, custom))
     for output in outputs:
         walk.visit(output)
     return _verdict(graph, outputs, walk)
@@ -124,11 +134,11 @@ def _verdict(graph: Graph, outputs: list[str], walk: _Walk) -> Validation:
     bad = [output for output in outputs if not walk.valid[output]]
     node_errors = _node_errors(graph, bad, walk)
     if good:
-        return Validation(converted, good, node_errors)
+        return Validation(converted, good, node_errors, checked=tuple(walk.valid))
     own = [problem for output in bad for problem in walk.checked[output].problems]
     details = "\n".join(f"{problem.message}: {problem.details}" for problem in own)
     error = error_body("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
-    return Validation(converted, (), node_errors, error)
+    return Validation(converted, (), node_errors, error, tuple(walk.valid))
 
 
 def _node_errors(graph: Graph, bad: list[str], walk: _Walk) -> dict[str, Json]:

@@ -7,14 +7,16 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from kit.errors import InvalidPrompt, InvalidRequest
 from orchestrator.graph.catalogue import Catalogue
 from orchestrator.graph.kinds import Lists, OneOf
+from orchestrator.graph.problems import Problem
 from orchestrator.graph.prompt import Graph, parse
 from orchestrator.graph.validate import NO_PROMPT, Validation, validate
+from orchestrator.runs.own_checks import NodeSource, own_problems
 from orchestrator.runs.records import Receipt, RunRecord, SubmitRequest
 from orchestrator.runs.runs import Runs
 
@@ -33,9 +35,9 @@ class ListSource(Protocol):
 class Intake:
     """One per front."""
 
-    def __init__(self, runs: Runs, catalogue: Catalogue, lists: ListSource, now_ms: Callable[[], int]) -> None:
+    def __init__(self, runs: Runs, nodes: NodeSource, lists: ListSource, now_ms: Callable[[], int]) -> None:
         self._runs = runs
-        self._catalogue = catalogue
+        self._nodes = nodes
         self._lists = lists
         self._now_ms = now_ms
 
@@ -85,27 +87,31 @@ class Intake:
 
     async def _validated(self, graph: Graph, targets: tuple[str, ...] | None, big: bool) -> Validation:
         """Remembered lists may accept (a file that left meanwhile fails when it is read) but never refuse."""
-        folders = self._folders(graph)
-        found = await self._check(graph, targets, folders, big, _LISTS_AGE_S)
+        catalogue = self._nodes.catalogue()
+        folders = _folders(graph, catalogue)
+
+        async def check(max_age_s: float, custom: Mapping[str, Sequence[Problem]]) -> Validation:
+            lists = await self._lists.snapshot(folders, max_age_s)
+            if big:
+                return await asyncio.to_thread(validate, graph, catalogue, lists, targets, custom)
+            return validate(graph, catalogue, lists, targets, custom)
+
+        found = await check(_LISTS_AGE_S, {})
+        custom = await own_problems(found, catalogue, self._nodes)
         if folders and (found.node_errors or not found.ok):
-            found = await self._check(graph, targets, folders, big, 0.0)
+            found = await check(0.0, custom)
+        elif custom:
+            found = await check(_LISTS_AGE_S, custom)
         if not found.ok:
             error = found.error or {}
             raise InvalidPrompt(str(error.get("message")), reason=str(error.get("type")).upper(), body={**found.body()})
         return found
 
-    async def _check(
-        self, graph: Graph, targets: tuple[str, ...] | None, folders: Collection[str], big: bool, max_age_s: float
-    ) -> Validation:
-        lists = await self._lists.snapshot(folders, max_age_s)
-        if big:
-            return await asyncio.to_thread(validate, graph, self._catalogue, lists, targets)
-        return validate(graph, self._catalogue, lists, targets)
 
-    def _folders(self, graph: Graph) -> set[str]:
-        specs = (self._catalogue.get(node.class_type or "") for node in graph.nodes.values())
-        kinds = (item.kind for spec in specs if spec is not None for item in spec.inputs)
-        return {kind.folder for kind in kinds if isinstance(kind, OneOf) and kind.folder}
+def _folders(graph: Graph, catalogue: Catalogue) -> set[str]:
+    specs = (catalogue.get(node.class_type or "") for node in graph.nodes.values())
+    kinds = (item.kind for spec in specs if spec is not None for item in spec.inputs)
+    return {kind.folder for kind in kinds if isinstance(kind, OneOf) and kind.folder}
 
 
 def _extra_data(request: SubmitRequest) -> bytes:
