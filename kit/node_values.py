@@ -145,6 +145,11 @@ class Outgoing:
             for at in range(0, view.nbytes, CHUNK_BYTES):
                 yield pb.TensorChunk(number=number, contents=bytes(view[at : at + CHUNK_BYTES]))
 
+    @property
+    def file(self) -> SharedFile | None:
+        """Where the large arrays are; None: nowhere but in `chunks`."""
+        return self._file if self._large else None
+
     def close(self) -> None:
         """Lets go of shared memory: the other side has read it."""
         if self._file is not None:

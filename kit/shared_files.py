@@ -39,9 +39,6 @@ class SharedFile:
         try:
             self._descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            size = offsets(parts)[-1]
-            if size:
-                os.posix_fallocate(self._descriptor, 0, size)
             for part, at in zip(parts, offsets(parts)):
                 _write(self._descriptor, part, at)
         except OSError as error:

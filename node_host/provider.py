@@ -20,7 +20,7 @@ from heliograph.graph.v1 import node_value_pb2
 from kit.errors import Conflict, HeliographError, InvalidRequest, NotFound
 from kit.node_values import Incoming, Outgoing, packed
 from kit.serve import AioServer, aio_server, run_service, stop_event_on_signals
-from kit.shared_files import Probe
+from kit.shared_files import Probe, SharedFile
 from node_host.handles import HandleLost, Handles
 from node_host.nodes import (
     Call,
@@ -50,7 +50,7 @@ class Provider(rpc.NodeProviderServicer):
         self._ending = False
         self._threads = ThreadPoolExecutor(threads, "node")
         self._probe = Probe() if shared_memory else None
-        self._unread: set[Outgoing] = set()
+        self._unread: set[SharedFile] = set()
         self.handles = Handles()
         self.replace(nodes)
 
@@ -71,8 +71,8 @@ class Provider(rpc.NodeProviderServicer):
 
     def close(self) -> None:
         """Leaves nothing in shared memory; threads that still work are not waited for."""
-        for outgoing in list(self._unread):
-            self._forget(outgoing)
+        for file in list(self._unread):
+            self._forget(file)
         if self._probe is not None:
             self._probe.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -175,8 +175,9 @@ class Provider(rpc.NodeProviderServicer):
             raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001  # boundary: told to the engine, which tells the client
             return pb.ExecuteResponse(error=_error(error)), None
-        self._unread.add(outgoing)
-        asyncio.get_running_loop().call_later(_UNREAD_S, self._forget, outgoing)
+        if outgoing.file is not None:
+            self._unread.add(outgoing.file)
+            asyncio.get_running_loop().call_later(_UNREAD_S, self._forget, outgoing.file)
         return outcome, outgoing
 
     async def _inputs(self, values: CallValues, incoming: Incoming, request: pb.NodeCall) -> dict[str, Any]:
@@ -216,9 +217,9 @@ class Provider(rpc.NodeProviderServicer):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _forget(self, outgoing: Outgoing) -> None:
-        self._unread.discard(outgoing)
-        outgoing.close()
+    def _forget(self, file: SharedFile) -> None:
+        self._unread.discard(file)
+        file.close()
 
 
 async def _received(requests: AsyncIterator[Any]) -> tuple[Incoming, pb.NodeCall]:

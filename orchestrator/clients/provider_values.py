@@ -223,9 +223,18 @@ def _as_array(tensor: Any) -> Any:
 def _as_tensor(array: Any) -> Any:
     import torch
 
-    owned = np.array(array)  # what came in may be read-only, and torch wants to own its memory
+    owned = _owned(array)
     if owned.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(owned.view(np.int16)).view(torch.bfloat16)
     if owned.dtype.hasobject:
         return owned.tolist()
     return torch.from_numpy(owned)
+
+
+def _owned(array: Any) -> Any:
+    """To change at will: its memory is a message's, which nobody may change, or was made for it alone."""
+    try:
+        array.flags.writeable = True
+    except ValueError:
+        return np.array(array)
+    return array

@@ -80,7 +80,7 @@ class WatchNodeTypesResponse(_message.Message):
     """
     @_builtins.property
     def node_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeType]:
-        """All of them; what is not in it is gone. At most 5000, in one message of at most 32 MiB."""
+        """All of them; what is not in it is gone. At most 5000, in one message of at most 8 MiB."""
 
     def __init__(
         self,
