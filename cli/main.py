@@ -56,6 +56,17 @@ def run(
 
 
 @app.command()
+def explain(
+    workflow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="workflow, any format, or a PNG")],
+    server: Server = "127.0.0.1:8189",
+) -> None:
+    """Say what a workflow would do here: what is missing, what would run, roughly how long. Runs nothing."""
+    from cli.explain import explain_workflow
+
+    raise typer.Exit(explain_workflow(workflow, server=server))
+
+
+@app.command()
 def models(
     folder: Annotated[str | None, typer.Argument(help="only this folder kind, e.g. checkpoints")] = None,
 ) -> None:

@@ -42,11 +42,12 @@ class Changes:
 
 def run_workflow(path: Path, changes: Changes, out: Path, *, server: str, timeout_s: float) -> int:
     """Run one workflow to its end. Returns 0 when it succeeded, 1 when it failed, 130 when it was stopped."""
-    prompt = changed_prompt(read_prompt(path), changes)
+    workflow = read_workflow(path)
     console = Console(stderr=True)
     with grpc.insecure_channel(server, options=channel_options()) as channel:
         run_service, store = runs_grpc.RunServiceStub(channel), artifact_grpc.ArtifactServiceStub(channel)
         try:
+            prompt = changed_prompt(_as_prompt(run_service, workflow), changes)
             for file in changes.uploads:
                 prompt = _renamed(prompt, file.name, _upload(store, file))
             with _Interrupts(run_service, console) as interrupts:
@@ -70,8 +71,8 @@ def run_workflow(path: Path, changes: Changes, out: Path, *, server: str, timeou
     return 0 if state == event.RUN_STATE_SUCCEEDED else 130 if state == event.RUN_STATE_INTERRUPTED else 1
 
 
-def read_prompt(path: Path) -> dict[str, Any]:
-    """The API-format prompt of a JSON file, or the one that a picture of ours carries."""
+def read_workflow(path: Path) -> dict[str, Any]:
+    """The workflow of a JSON file (API format, or as the web UI saves it), or the prompt that a picture carries."""
     try:
         if path.suffix.lower() == ".png":
             from PIL import Image
@@ -81,11 +82,19 @@ def read_prompt(path: Path) -> dict[str, Any]:
         else:
             prompt = json.loads(path.read_text("utf-8"))
     except (ValueError, KeyError, OSError) as error:
-        raise InvalidRequest("the file holds no workflow in API format", file=path, problem=error) from error
-    if isinstance(prompt, dict) and isinstance(prompt.get("nodes"), list):
-        raise InvalidRequest("this is the web UI's format; save it with 'Export (API)' instead", file=path)
+        raise InvalidRequest("the file holds no workflow", file=path, problem=error) from error
     if not isinstance(prompt, dict):
         raise InvalidRequest("a workflow is a JSON object of nodes", file=path)
+    return prompt
+
+
+def _as_prompt(run_service: runs_grpc.RunServiceStub, workflow: dict[str, Any]) -> dict[str, Any]:
+    """In API format; what the web UI saved is turned by the service, which knows every node's widgets."""
+    if not isinstance(workflow.get("nodes"), list):
+        return workflow
+    request = runs.ExplainRunRequest(workflow_json=json.dumps(workflow).encode())
+    answer = run_service.ExplainRun(request, timeout=CALL_DEADLINE_S)
+    prompt: dict[str, Any] = json.loads(answer.prompt_json)
     return prompt
 
 

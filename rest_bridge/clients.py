@@ -65,6 +65,10 @@ class Runs:
         """Running and pending runs."""
         return await _call(self._stub.ListQueue, graph.ListQueueRequest(), timeout_s or self._timeout_s)
 
+    async def explain(self, request: graph.ExplainRunRequest) -> graph.ExplainRunResponse:
+        """What a workflow would do. Raises InvalidPrompt, Unsupported, Unready."""
+        return await _call(self._stub.ExplainRun, request, self._timeout_s)
+
     async def unfinished(self) -> int:
         """How many runs run or wait."""
         request = graph.ListQueueRequest(counts_only=True)

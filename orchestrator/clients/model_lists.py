@@ -53,6 +53,7 @@ class ModelLists:
         self._artifacts = artifacts
         self._timeout_s = timeout_s
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
 
     async def snapshot(self, folders: Collection[str], max_age_s: float) -> Snapshot:
         """Lists none older than `max_age_s`. Raises Unready (BACKEND_DOWN), TooSlow."""
@@ -60,6 +61,10 @@ class ModelLists:
         stale = [folder for folder in folders if folder not in self._known or self._known[folder][0] <= since]
         await asyncio.gather(*(self._refresh(folder) for folder in stale))
         return Snapshot({folder: self._known[folder][1] for folder in folders}, self._artifacts)
+
+    def size(self, folder: str, name: str) -> int:
+        """Bytes of a file as it was last listed; 0: it was not."""
+        return self._sizes.get(folder, {}).get(name, 0)
 
     async def release_all(self) -> None:
         """Asks the model service to let go of idle servables. Raises Unready, TooSlow."""
@@ -84,6 +89,7 @@ class ModelLists:
                 raise error from problem
             answer = pb.ListModelsResponse()  # a folder that the installation does not have holds nothing
         self._known[folder] = (asked, tuple(entry.file.name for entry in answer.files))
+        self._sizes[folder] = {entry.file.name: entry.size_bytes for entry in answer.files}
 
 
 def content_of(filename: str) -> str:

@@ -83,6 +83,18 @@ def explain(graph: Graph, found: Validation, catalogue: Catalogue, lists: Lists,
     )  # fmt: skip
 
 
+def model_files(graph: Graph, catalogue: Catalogue) -> set[tuple[str, str]]:
+    """(folder, name) of every model file that the workflow names."""
+    found: set[tuple[str, str]] = set()
+    for node in graph.nodes.values():
+        spec = catalogue.get(node.class_type or "")
+        for item in spec.inputs if spec is not None else ():
+            value = (node.inputs or {}).get(item.name)
+            if isinstance(item.kind, OneOf) and item.kind.folder and isinstance(value, Literal):
+                found.add((item.kind.folder, str(value.value)))
+    return found
+
+
 def likenesses(graph: Graph) -> dict[str, str]:
     """A key of each node that is equal for equal nodes with equal sources; files count by name only."""
     keys: dict[str, str] = {}

@@ -15,7 +15,9 @@ from orchestrator.graph.catalogue import Catalogue
 from orchestrator.graph.kinds import Lists, OneOf
 from orchestrator.graph.problems import Problem
 from orchestrator.graph.prompt import Graph, parse
+from orchestrator.graph.ui_format import is_ui_format, prompt_of
 from orchestrator.graph.validate import NO_PROMPT, Validation, validate
+from orchestrator.runs.explain import Explanation, explain, model_files
 from orchestrator.runs.own_checks import NodeSource, own_problems
 from orchestrator.runs.records import Receipt, RunRecord, SubmitRequest
 from orchestrator.runs.runs import Runs
@@ -30,6 +32,9 @@ class ListSource(Protocol):
 
     async def snapshot(self, folders: Collection[str], max_age_s: float) -> Lists:
         """Lists of these model folders, none older than `max_age_s`. Raises Unready."""
+
+    def size(self, folder: str, name: str) -> int:
+        """Bytes of a listed model file; 0: it is not listed."""
 
 
 class Intake:
@@ -77,6 +82,23 @@ class Intake:
             )
         )
 
+    async def explain(self, workflow_json: bytes, targets: tuple[str, ...] | None) -> tuple[Explanation, int]:
+        """What a workflow, in API format or as the web UI saves it, would do; and the bytes of its model files.
+
+        Raises InvalidPrompt, Unsupported (UI_SUBGRAPH), Unready.
+        """
+        catalogue = self._nodes.catalogue()
+        graph = await asyncio.to_thread(_any_format, workflow_json, catalogue)
+        lists = await self._lists.snapshot(_folders(graph, catalogue), 0.0)
+
+        def work() -> tuple[Explanation, int]:
+            found = validate(graph, catalogue, lists, targets)
+            files = model_files(graph, catalogue)
+            size = sum(self._lists.size(folder, name) for folder, name in files)
+            return explain(graph, found, catalogue, lists, self._runs.measured), size
+
+        return await asyncio.to_thread(work)
+
     def _number(self, request: SubmitRequest) -> float:
         if request.number is not None:
             if not math.isfinite(request.number):
@@ -112,6 +134,16 @@ def _folders(graph: Graph, catalogue: Catalogue) -> set[str]:
     specs = (catalogue.get(node.class_type or "") for node in graph.nodes.values())
     kinds = (item.kind for spec in specs if spec is not None for item in spec.inputs)
     return {kind.folder for kind in kinds if isinstance(kind, OneOf) and kind.folder}
+
+
+def _any_format(workflow_json: bytes, catalogue: Catalogue) -> Graph:
+    try:
+        data = json.loads(workflow_json)
+    except (ValueError, RecursionError):
+        data = None  # `parse` says what is wrong
+    if not is_ui_format(data):
+        return parse(workflow_json)
+    return parse(json.dumps(prompt_of(data, catalogue)))
 
 
 def _extra_data(request: SubmitRequest) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from heliograph.graph.v1 import run_service_pb2 as pb
 
+from orchestrator.runs.explain import Explanation
 from orchestrator.runs.records import FreeRequest, Receipt, RunRecord, SubmitRequest
 from orchestrator.transport.codec_events import encode_state
 
@@ -56,6 +59,29 @@ def decode_page(request: pb.ListHistoryRequest) -> tuple[int | None, int | None]
     return (
         request.max_items if request.HasField("max_items") else None,
         request.offset if request.HasField("offset") else None,
+    )
+
+
+def encode_explanation(found: Explanation, model_bytes: int) -> pb.ExplainRunResponse:
+    """What a workflow would do."""
+    return pb.ExplainRunResponse(
+        prompt_json=json.dumps(found.graph.as_json()).encode(),
+        refusal_json=b"" if found.refusal is None else json.dumps(dict(found.refusal)).encode(),
+        missing_nodes=[
+            pb.MissingNode(node_id=node.node_id, class_type=node.class_type, nearest=node.nearest)
+            for node in found.missing_nodes
+        ],
+        missing_files=[
+            pb.MissingFile(
+                node_id=file.node_id, input=file.input, folder=file.folder, name=file.name, nearest=file.nearest
+            )
+            for file in found.missing_files
+        ],
+        needed=found.runs,
+        recent=found.recent,
+        seconds=found.seconds,
+        unmeasured=found.unmeasured,
+        model_bytes=model_bytes,
     )
 
 

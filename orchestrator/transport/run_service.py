@@ -11,7 +11,14 @@ from heliograph.graph.v1 import run_service_pb2_grpc as rpc
 from orchestrator.runs.intake import Intake
 from orchestrator.runs.runs import Runs
 from orchestrator.transport.codec_events import encode_event
-from orchestrator.transport.codec_runs import decode_free, decode_page, decode_submit, encode_receipt, encode_run
+from orchestrator.transport.codec_runs import (
+    decode_free,
+    decode_page,
+    decode_submit,
+    encode_explanation,
+    encode_receipt,
+    encode_run,
+)  # fmt: skip
 from orchestrator.transport.system import System
 
 
@@ -46,6 +53,11 @@ class RunServicer(rpc.RunServiceServicer):
         """Finished runs, oldest first."""
         runs = await self._runs.history.page(*decode_page(request))
         return pb.ListHistoryResponse(runs=map(encode_run, runs))
+
+    async def ExplainRun(self, request: pb.ExplainRunRequest, context: Any) -> pb.ExplainRunResponse:
+        """What a workflow would do here."""
+        targets = tuple(request.partial_execution_targets) if request.targets_given else None
+        return encode_explanation(*await self._intake.explain(request.workflow_json, targets))
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         """Stops running runs or removes pending ones."""

@@ -87,6 +87,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         {"200": json_of(ref("Receipt")), "400": REFUSED, "409": REFUSED, "413": text_of("too large a prompt")},
         body=_PROMPT_BODY,
     ),
+    ("POST", "/explain"): Operation(
+        {"200": json_of(ref("Explanation")), "400": REFUSED},
+        body=_json(record({}, {"prompt": FREE, "partial_execution_targets": TEXTS})),
+    ),
     ("GET", "/queue"): Operation({"200": json_of(ref("Queue"))}),
     ("POST", "/queue"): Operation(_OK, body=_DELETE_BODY),
     ("GET", "/history"): Operation({"200": json_of(ref("History"))}, {"max_items": WHOLE, "offset": WHOLE}),

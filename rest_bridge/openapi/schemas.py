@@ -61,6 +61,20 @@ COMPONENTS: Mapping[str, Schema] = {
     ),
     "PlainError": record({"error": TEXT}),
     "Receipt": record({"prompt_id": TEXT, "number": NUMBER, "node_errors": FREE}),
+    "Explanation": record(
+        {
+            "accepted": FLAG,
+            "refusal": ANY,
+            "missing_nodes": each(FREE),
+            "missing_files": each(FREE),
+            "needed": TEXTS,
+            "recent": TEXTS,
+            "seconds": NUMBER,
+            "unmeasured": TEXTS,
+            "model_bytes": WHOLE,
+            "prompt": FREE,
+        }
+    ),
     "ExecInfo": record({"exec_info": record({"queue_remaining": WHOLE})}),
     "QueueItem": {"type": "array", "items": ANY, "minItems": 5, "maxItems": 5},
     "Queue": record({"queue_running": each(ref("QueueItem")), "queue_pending": each(ref("QueueItem"))}),

@@ -8,6 +8,7 @@ from rest_bridge.routes import (
     experiment_model_preview,
     experiment_models,
     experiment_models_folder,
+    explain,
     extensions,
     features,
     free,
@@ -52,6 +53,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
     module.ENDPOINT
     for module in (
         embeddings,
+        explain,
         experiment_model_preview,
         experiment_models,
         experiment_models_folder,

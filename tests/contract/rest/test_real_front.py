@@ -20,7 +20,7 @@ from tests.contract.rest import recordings
 from tests.contract.rest.served import WAIT_S, Served, running_bridge
 from tests.contract.rest.test_recorded_errors import masked, send
 from tests.support import reference
-from tests.support.stack import free_ports
+from tests.support.stack import REPO, free_ports
 
 OUTSIDE = frozenset({"NoSuchNode"})  # meant to be unknown
 GRAPH = {
@@ -167,3 +167,22 @@ def kind_of(frame: str | bytes) -> str:
     if message["type"] == "executing" and message["data"]["node"] is None:
         return "end"
     return str(message["type"])
+
+
+def test_a_workflow_is_explained_in_both_formats(real: Served) -> None:
+    saved = json.loads((REPO / "tests/unit/orchestrator/graph/saved/lora.json").read_text("utf-8"))
+    for body in ({"prompt": saved["prompt"]}, saved["prompt"], {"prompt": saved["workflow"]}, saved["workflow"]):
+        answer = real.post_json("/explain", body)
+        assert answer.status == 200, answer.body
+        found = answer.json
+        assert {node_id: node["inputs"] for node_id, node in found["prompt"].items()} == {
+            node_id: node["inputs"] for node_id, node in saved["prompt"].items()
+        }
+        assert not found["accepted"] and found["refusal"]["error"]["type"] == "prompt_outputs_failed_validation"
+        (missing,) = found["missing_files"]
+        assert (missing["folder"], missing["name"]) == ("loras", "synth_lora_a.safetensors")
+        assert found["needed"][-1] == "7" and not found["recent"] and not found["missing_nodes"]
+    only = {"prompt": {"1": {"class_type": "EmptyImge", "inputs": {}}}}
+    assert "EmptyImage" in real.post_json("/explain", only).json["missing_nodes"][0]["nearest"]
+    broken = real.post_json("/explain", {"nodes": [5], "links": []})
+    assert broken.status == 400 and broken.json["error"]["type"] == "invalid_prompt"

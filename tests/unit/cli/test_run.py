@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli.run import Changes, apply_changes, changed_prompt, read_prompt, run_workflow
+from cli.run import Changes, apply_changes, changed_prompt, read_workflow, run_workflow
 from kit.errors import InvalidRequest, Unready
 
 PROMPT = {"3": {"class_type": "KSampler", "inputs": {"seed": 1, "cfg": 5.0, "text": "a"}}}
@@ -32,14 +32,14 @@ def test_a_picture_carries_its_prompt(tmp_path: Path) -> None:
     info = PngInfo()
     info.add_text("prompt", json.dumps(PROMPT))
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
-    assert read_prompt(tmp_path / "a.png") == PROMPT
+    assert read_workflow(tmp_path / "a.png") == PROMPT
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", '{"nodes": [], "links": []}'])
+@pytest.mark.parametrize("content", ["[1]", "{", ""])
 def test_what_is_no_prompt_says_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InvalidRequest):
-        read_prompt(tmp_path / "a.json")
+        read_workflow(tmp_path / "a.json")
 
 
 def test_where_nothing_answers_the_error_says_what_to_do(tmp_path: Path) -> None:
