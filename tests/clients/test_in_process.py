@@ -25,6 +25,12 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 Write = Callable[..., Path]
 
 
+def small_picture(path: Path) -> Path:
+    with Image.open(write_picture(path)) as large:
+        large.crop((32, 32, 96, 96)).save(path)
+    return path
+
+
 def picture(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as found:
         assert found.format == "PNG"
@@ -49,16 +55,18 @@ def test_comfy_api_simplified_waits_for_two_pictures(stack: Stack, workflow: Wri
 
 def test_comfy_api_simplified_sends_an_input_picture(stack: Stack, workflow: Write, tmp_path: Path) -> None:
     api = ComfyApiWrapper(stack.rest)
-    metadata = api.upload_image(str(write_picture(tmp_path / "input.png")))
+    metadata = api.upload_image(str(small_picture(tmp_path / "input.png")))
     wf = ComfyWorkflowWrapper(str(workflow("image-to-image", seed=102)))
     wf.set_node_param("Load Image", "image", f"{metadata['subfolder']}/{metadata['name']}")
     (image_data,) = api.queue_and_wait_images(wf, "Save Image").values()
-    assert picture(image_data).size == (128, 128)
+    assert picture(image_data).size == (64, 64)
 
 
 def test_comfy_api_simplified_reads_the_queue_and_interrupts(stack: Stack, workflow: Write) -> None:
     api = ComfyApiWrapper(stack.rest)
-    running = api.queue_prompt(ComfyWorkflowWrapper(str(workflow("text-to-image", seed=103, steps=10_000))))["prompt_id"]
+    running = api.queue_prompt(ComfyWorkflowWrapper(str(workflow("text-to-image", seed=103, steps=10_000))))[
+        "prompt_id"
+    ]
     waiting = api.queue_prompt(ComfyWorkflowWrapper(str(workflow("no-model"))))["prompt_id"]
     while not api.get_queue()["queue_running"]:
         time.sleep(0.05)
@@ -141,11 +149,11 @@ def test_comfyui_workflow_client_polls(address: str, workflow: Write, tmp_path: 
     client.connect()
     client.set_data(key="KSampler", seed=12345)
     client.set_data(key="Prompt", text="beautiful landscape")
-    with Image.open(write_picture(tmp_path / "input.png")) as image:
+    with Image.open(small_picture(tmp_path / "input.png")) as image:
         client.set_data(key="LoadImage", image=image)
     results = client.generate(["Save Image"])
     client.close()
-    assert [(key, image.size) for key, image in results.items()] == [("Save Image", (128, 128))]
+    assert [(key, image.size) for key, image in results.items()] == [("Save Image", (64, 64))]
     made = json.loads(results["Save Image"].info["prompt"])
     assert made["5"]["inputs"]["seed"] == 12345 and made["8"]["inputs"]["image"].startswith("temp/temp")
 
