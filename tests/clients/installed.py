@@ -53,7 +53,7 @@ def python_with_clients() -> Path:
 
 def run(*command: str, cwd: Path) -> str:
     """What a client's script reports, on a line of its own among what the client logs."""
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     (report,) = [line for line in result.stdout.splitlines() if line.startswith("report ")]
     return report.removeprefix("report ")

@@ -5,7 +5,8 @@ import { CallWrapper, ComfyApi, PromptBuilder } from '@saintno/comfyui-sdk';
 
 const [serverAddress, workflowFile, outputDir, inputPicture] = process.argv.slice(2);
 const ExampleTxt2ImgWorkflow = JSON.parse(await readFile(workflowFile, 'utf8'));
-const api = new ComfyApi(`http://${serverAddress}`).init();
+// Without wsTimeout it gives up a run whose socket is silent for 10 s, as it may be on a busy machine.
+const api = new ComfyApi(`http://${serverAddress}`, undefined, { wsTimeout: 300000 }).init();
 await api.waitForReady();
 
 const builder = (seed, steps) =>
@@ -47,6 +48,8 @@ const long = call(202, 10000);
 const stopped = long.then(() => 'finished', (error) => error.message);
 while (!progress.some(([, value, max]) => max === 10000 && value >= 1)) await new Promise((go) => setTimeout(go, 20));
 await api.interrupt();
+const outcome = await stopped;
+while ((await api.getQueue()).queue_running.length) await new Promise((go) => setTimeout(go, 20));
 
 const report = {
   saved: image.filename,
@@ -54,7 +57,7 @@ const report = {
   cached: again.data.images.images[0].filename,
   progress: counted,
   pending,
-  stopped: await stopped,
+  stopped: outcome,
   osType: api.osType,
   checkpoints,
   sampler: (await api.getSamplerInfo()).sampler[0].includes('euler'),

@@ -58,9 +58,11 @@ const polled = await client.enqueue_polling(graph, { polling_ms: 100 });
 // interrupt one of our own
 const instance = define(304, 10000).instance(client);
 await instance.enqueue();
-const stopped = instance.wait().then(() => 'finished', (error) => error.constructor.name);
+const stopped = instance.wait().then(() => 'finished', (error) => error.message);
 while (!(await instance.query()).running) await new Promise((go) => setTimeout(go, 20));
 await instance.interrupt();
+const outcome = await stopped;
+while ((await client.getQueue()).Running.length) await new Promise((go) => setTimeout(go, 20));
 
 const report = {
   piped: piped.images.map(({ mime }) => mime),
@@ -70,7 +72,7 @@ const report = {
   progress,
   enqueued: enqueued.images.map(({ data }) => data),
   polled: polled.images.map(({ data }) => data),
-  stopped: await stopped,
+  stopped: outcome,
   os: stats.system.os,
   samplers: (await client.getSamplers()).includes('dpmpp_2m_sde_gpu'),
   schedulers: (await client.getSchedulers()).includes('karras'),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from comfy_api_client import create_client, utils  # type: ignore[import-not-found]
+from comfy_api_client import create_client, utils
 
 
 async def main(comfyui_server: str, workflow_file: str, folder: str) -> dict[str, Any]:
