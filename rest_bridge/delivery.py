@@ -2,6 +2,9 @@
 
 Everybody gets queue changes. A run's messages go to the socket of its client id; of a run without client id everybody
 gets counters, previews and interruption, and nobody the rest: so it is in ComfyUI, and clients count on it.
+
+Previews go to clients that announced that they understand them. ComfyUI makes none unless it is started with
+`--preview-method`, and clients that were written for that take every picture on the socket for a result.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ class _Active:
 class Delivery:
     """Turns events into frames in outboxes. Synchronous: an event is delivered before the next is looked at."""
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, sockets: Sockets, *, legacy_previews: bool) -> None:
         self._sockets = sockets
+        self._legacy_previews = legacy_previews
         self._active: dict[str, _Active] = {}
         self.remaining = 0
         self.changes = 0
@@ -99,12 +103,14 @@ class Delivery:
         audience = [each for each in self._audience(event, "preview") if each.preview_metadata]
         if audience:
             frame = messages.preview_with_metadata(event.run_id, event.preview)
-            self._send(audience, frame, droppable=_droppable(event.preview))
+            self._send(audience, frame, droppable=_is_preview(event.preview))
 
     def _legacy_preview(self, event: events.RunEvent, preview: events.Preview) -> None:
+        if _is_preview(preview) and not self._legacy_previews:
+            return
         audience = [each for each in self._audience(event, "preview") if not each.preview_metadata]
         if audience:
-            self._send(audience, messages.legacy_preview(preview), droppable=_droppable(preview))
+            self._send(audience, messages.legacy_preview(preview), droppable=_is_preview(preview))
 
     def _audience(self, event: events.RunEvent, kind: str) -> list[Recipient]:
         if event.client_id:
@@ -119,6 +125,6 @@ class Delivery:
             recipient.put(frame)
 
 
-def _droppable(preview: events.Preview) -> bool:
-    """Lossy pictures are previews; lossless ones are results that a node sends instead of saving them."""
+def _is_preview(preview: events.Preview) -> bool:
+    """Lossy pictures are previews and may be dropped; lossless ones are results that a node sends instead of saving."""
     return preview.media_type == "image/jpeg"

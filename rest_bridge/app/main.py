@@ -81,7 +81,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             artifacts=Artifacts(front, settings.rest_call_timeout_s, settings.rest_transfer_timeout_s),
             models=Models(models, settings.rest_call_timeout_s),
             sockets=sockets,
-            delivery=Delivery(sockets),
+            delivery=Delivery(sockets, legacy_previews=settings.rest_legacy_previews),
             darkroom=Darkroom(settings.rest_max_image_pixels),
             users=users,
             preferences=Preferences(users),

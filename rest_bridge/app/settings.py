@@ -56,6 +56,9 @@ class Settings(KitSettings):
     rest_socket_buffer_messages: Annotated[int, Field(ge=16)] = Field(
         4096, description="Unsent messages of one WebSocket client before it is dropped"
     )
+    rest_legacy_previews: bool = Field(
+        False, description="Previews also to WebSocket clients that did not announce supports_preview_metadata"
+    )
     rest_web_ui: Literal["auto", "on", "off"] = Field(
         "auto", description="ComfyUI's web UI at /: auto shows it where it is installed (extra `ui`), else our own page"
     )

@@ -176,6 +176,7 @@ def _running(backend: Backend, with_front: bool, settings: Mapping[str, object])
                 "model_address": address,
                 "rest_drain_s": 1.0,
                 "rest_web_ui": "off",
+                "rest_legacy_previews": True,  # as ComfyUI was started for the recordings
                 **settings,
             }
         )

@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from rest_bridge.app.settings import Settings
 from tests.contract.rest import recordings
 from tests.contract.rest.served import WAIT_S, Served, running_bridge
 
@@ -157,6 +158,30 @@ def test_flags_count_in_the_first_text_only(alone: Served) -> None:
         alone.on_loop(lambda: alone.backend.emit(executing("mine", "9")))
         frame = client.recv(timeout=WAIT_S)
         assert isinstance(frame, bytes) and struct.unpack(">I", frame[:4]) == (1,)
+
+
+def test_by_default_previews_go_to_clients_that_announced_them_and_results_to_all() -> None:
+    """As ComfyUI, which makes no previews by default: clients of that time take every picture for a result."""
+    default = Settings.model_fields["rest_legacy_previews"].default
+    with running_bridge(rest_legacy_previews=default) as served, served.socket("old") as old:
+        served.watched()
+        said(old)
+        with served.socket("new") as new:
+            said(new)
+            new.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            assert said(new)["type"] == "feature_flags"
+            for client_id in ("old", "new"):
+                result = preview(client_id, 3, "image/png")
+                told = [preview(client_id, 3), executing(client_id, "4"), result, executing(client_id, "5")]
+                served.on_loop(lambda told=told: served.backend.emit(*told))
+            assert kinds(old, 3) == ["executing", 1, "executing"]
+            assert kinds(new, 4) == [4, "executing", 4, "executing"]
+
+
+def kinds(client: ClientConnection, count: int) -> list[str | int]:
+    """Types of the next messages; of binary ones the event number."""
+    frames = [client.recv(timeout=WAIT_S) for _ in range(count)]
+    return [frame[3] if isinstance(frame, bytes) else json.loads(frame)["type"] for frame in frames]
 
 
 def test_messages_may_come_before_the_client_reads(alone: Served) -> None:

@@ -13,7 +13,7 @@ from rest_bridge.sockets import Outbox, OutboxLimits, Sockets
 def made(*client_ids: str) -> tuple[Delivery, list[Outbox]]:
     """A delivery with these clients."""
     sockets = Sockets(10, OutboxLimits(1000, 10**6))
-    return Delivery(sockets), [sockets.open(client_id) for client_id in client_ids]
+    return Delivery(sockets, legacy_previews=True), [sockets.open(client_id) for client_id in client_ids]
 
 
 async def taken(box: Outbox, count: int) -> list[str]:
