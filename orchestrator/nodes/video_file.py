@@ -16,6 +16,7 @@ from av.video import VideoStream
 from torch import Tensor
 
 from kit.errors import InvalidRequest
+from kit.scheduling import leave_real_time
 from orchestrator.nodes.audio_file import audio_of, encode_audio
 from orchestrator.nodes.bounds import bounded
 from orchestrator.nodes.links import MAX_SIDE
@@ -109,7 +110,12 @@ def write_webm(
         stream = _picture_stream(output, name, _rounded(fps), images, pixels)
         stream.bit_rate = 0
         stream.options = {"crf": f"{crf:g}", **({"preset": _AV1_SPEED} if codec == "av1" else {})}
-        _encode_pictures(ctx, output, stream, images)
+        try:
+            stream.codec_context.open()
+            leave_real_time()
+            _encode_pictures(ctx, output, stream, images)
+        finally:
+            leave_real_time()
 
 
 def remux(ctx: Ctx, video: VideoFile, texts: Mapping[str, str], file: BinaryIO) -> None:

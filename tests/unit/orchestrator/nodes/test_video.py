@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -80,6 +81,20 @@ def test_webm(tmp_path: Path, codec: str, name: str) -> None:
     found, _, fps = nodes.get_video_components(ctx, VideoFile(path.name))
     assert fps == 12.5 and found.shape == (6, 64, 64, 3)
     assert (found - images[..., :3]).abs().max() < 0.05
+
+
+def policies() -> set[int]:
+    """Scheduling policies of all threads of this process."""
+    return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+
+def test_av1_leaves_no_thread_with_real_time_priority(tmp_path: Path) -> None:
+    """SVT-AV1 takes it where it may (as root), and new threads inherit it."""
+    seen: list[set[int]] = []
+    ctx = replace(context(tmp_path), check_cancelled=lambda: seen.append(policies()))
+    nodes.save_webm(ctx, pictures(width=64, height=64), "x", "av1", 12.5, 30.0)
+    assert seen and all(found == {os.SCHED_OTHER} for found in seen)
+    assert policies() == {os.SCHED_OTHER}
 
 
 def test_a_file_with_the_asked_streams_is_not_encoded_again(tmp_path: Path) -> None:
