@@ -27,7 +27,7 @@ THREADS = 2
 
 VAE_PLAN = Plan(steps=1700, rate=1e-3, warmup=100, cooldown=1200, ema=0.995, gentle=CARRIERS)
 TEXT_PLAN = Plan(steps=5000, rate=4e-3, warmup=100, cooldown=1500, ema=0.98)
-BASE_PLAN = Plan(steps=6000, rate=1.5e-3, warmup=200, cooldown=1600, ema=0.998)
+BASE_PLAN = Plan(steps=5200, rate=1.5e-3, warmup=200, cooldown=1300, ema=0.998)
 _POOL = 3000  # pictures of which the autoencoder and the pixel networks see crops
 
 
@@ -44,8 +44,11 @@ class Share:
 
 # Words are learned on small pictures, where a sample costs a quarter; outlines on ever larger ones.
 SMALL = Share(side=64, first=0, count=16_000, batch=64, until=2200)
-MIDDLE = Share(side=96, first=50_000, count=8_000, batch=64, until=3600)
+MIDDLE = Share(side=96, first=50_000, count=8_000, batch=64, until=3500)
 LARGE = Share(side=128, first=100_000, count=8_000, batch=64, until=BASE_PLAN.steps)
+# Among the last steps, every fourth sees few but larger pictures, so that 256 pixels do not show everything twice.
+LARGEST = Share(side=256, first=150_000, count=1_600, batch=14, until=BASE_PLAN.steps)
+_LARGEST_FROM, _LARGEST_EVERY = 3600, 4
 _SIMPLE_UNTIL = 800  # so long only single things and pairs on plain backgrounds
 
 
@@ -113,7 +116,7 @@ def trained_base(shop: Workshop, vae: Vae) -> TextAndUNet:
     data = cache(lambda share: base_data(shop, vae, share))
 
     def loss(step: int) -> Tensor:
-        share = next(share for share in (SMALL, MIDDLE, LARGE) if step < share.until)
+        share = _share_of(step)
         known = data(share)
         if step < _SIMPLE_UNTIL:
             numbers = [known.simple[k] for k in picked(len(known.simple), share.batch, step)]
@@ -125,6 +128,12 @@ def trained_base(shop: Workshop, vae: Vae) -> TextAndUNet:
     knowing = tuple(name for name in model.parameters() if not name.startswith("unet."))
     shop.trained("base", model.parameters(), loss, replace(BASE_PLAN, gentle=knowing))
     return model
+
+
+def _share_of(step: int) -> Share:
+    if step >= _LARGEST_FROM and step % _LARGEST_EVERY == 0:
+        return LARGEST
+    return next(share for share in (SMALL, MIDDLE, LARGE) if step < share.until)
 
 
 def write_checkpoint(shop: Workshop, vae: Vae, model: TextAndUNet) -> None:

@@ -1,4 +1,4 @@
-"""Our own workflows, made small enough for the synthetic checkpoint, and the check of their `.expect.yaml`."""
+"""Our own workflows, as they ship or made small enough for the synthetic checkpoint, and the check of their results."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from PIL import Image
 
+from kit.starter import is_starter
 from tests.support.stack import REPO
+from training.adapters_evaluated import blue_paper
+from training.judge import judge, read
+from training.scenes import Ground, Scene, Thing
 
 FOLDER = REPO / "workflows"
+EXAMPLE = FOLDER / "example.png"
+_NEAR = 0.1  # of the side: how far a thing may be from the place that an expectation names
 
 
 def names() -> list[str]:
     """Every workflow we ship."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def on_starter() -> list[str]:
+    """Those that run on the checkpoint that we ship."""
+    return [name for name in names() if any(is_starter(n["inputs"].get("ckpt_name")) for n in load(name).values())]
 
 
 def load(name: str) -> dict[str, Any]:
@@ -67,6 +79,25 @@ def problems(expected: dict[str, Any], pictures: list[bytes], *, shrink: int = 1
             pixel = picture.convert("RGB").getpixel((3, 3))
             if any(abs(got - want) > 1 for got, want in zip(pixel, expected["pixels"][index])):  # saving truncates
                 found.append(f"pixel {pixel}, expected {expected['pixels'][index]}")
+        found += _not_shown(expected, np.asarray(picture.convert("RGB")))
+    return found
+
+
+def _not_shown(expected: dict[str, Any], picture: Any) -> list[str]:
+    """What of `shows`, `place` and `style` the pixels [H, W, 3] do not show."""
+    found, seen = [], read(picture)
+    if shows := expected.get("shows"):
+        colours_and_shapes = [thing.split(" ") for thing in shows["things"]]
+        scene = Scene(tuple(Thing(s, c) for c, s in colours_and_shapes), Ground(), shows.get("relation", ""))
+        verdict = judge(scene, seen)
+        if not (verdict.look and verdict.count and verdict.relation):
+            found.append(f"it shows {seen}, expected {shows}")
+    if place := expected.get("place"):
+        at = (seen.things[0].x, seen.things[0].y) if seen.things else (-1.0, -1.0)
+        if max(abs(got - want) for got, want in zip(at, place)) > _NEAR:
+            found.append(f"the largest thing is at {at}, expected {place}")
+    if expected.get("style") == "blueprint" and not blue_paper(picture):
+        found.append("it is no blueprint")
     return found
 
 
