@@ -21,6 +21,7 @@ from orchestrator.runs.lease import Lease
 from orchestrator.runs.measured import Measured, Timing
 from orchestrator.runs.records import Outcome, RunRecord, RunState
 from orchestrator.runs.run_log import RunLog
+from orchestrator.runs.voice import Voice
 from orchestrator.runs.waiting import Waiting
 
 _LEARN_BYTES = 64 * 1024
@@ -55,6 +56,11 @@ class Active:
     timing: Timing = field(default_factory=Timing)
     lease: Lease | None = None
     ending: bool = False
+
+    def clear(self) -> None:
+        """The run begins anew."""
+        self.history.clear()
+        self.timing.clear()
 
 
 class Board:
@@ -108,6 +114,7 @@ class Board:
         """Waits for endings that are being stored."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
+            await asyncio.sleep(0)  # what is told after them
 
     def store(self, active: Active) -> asyncio.Future[None]:
         """Writes where an unfinished run stands; if that fails, the next start finds an older state, not a lost run."""
@@ -115,32 +122,52 @@ class Board:
         stored.add_done_callback(_log_failure)
         return stored
 
-    def end(self, active: Active, outcome: Outcome, last_word: Body | None = None) -> asyncio.Task[None]:
-        """Begins to end a run, with an event before it if given; done when it is in history and everybody knows."""
-        active.ending = True  # from now on nobody else can end it, requeue it or stop it
-        return self._start(self._end(active, outcome, last_word))
+    def end(
+        self, active: Active, outcome: Outcome, last_word: Body | None = None, voice: Voice | None = None
+    ) -> asyncio.Future[None]:
+        """Begins to end a run, with an event before it if given; done when it is in history and everybody knows.
 
-    async def _end(self, active: Active, outcome: Outcome, last_word: Body | None) -> None:
+        `voice`: where its worker's other news are told, so that they keep their order.
+        """
+        active.ending = True  # from now on nobody else can end it, requeue it or stop it
         if last_word is not None:
             now = self.now_ms()
             active.history.add(active.run.run_id, last_word, now)
             self.tell(active, last_word, now)
-        started_ms, ended_ms = active.run.started_ms or self.now_ms(), self.now_ms()
-        run = replace(
-            active.run, state=outcome.state, lease_id="", started_ms=started_ms, ended_ms=ended_ms,
-            outputs_json=outcome.outputs_json, meta_json=outcome.meta_json,
-            messages_json=active.history.to_json(outcome.state),
-            extra_data_json=messages.without_credentials(active.run.extra_data_json),
-        )  # fmt: skip
+        run = self._ended(active, outcome)
         if run.extra_data_json != active.run.extra_data_json:
             self.journal.post(store.replace_extra(run)).add_done_callback(_log_failure)
         self._learn(active, outcome)
-        await self._insist(lambda: self.history.add(run))
-        del self.active[run.run_id]  # in the same step as the entry in history
+        stored = self._start(self._insist(lambda: self.history.add(run)))
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell() -> None:
+            if stored.cancelled():
+                told.cancel()
+                return
+            self._leave(active, run)
+            told.set_result(None)
+
+        (voice or Voice()).say(tell, stored)
+        return told
+
+    def _ended(self, active: Active, outcome: Outcome) -> RunRecord:
+        return replace(
+            active.run, state=outcome.state, lease_id="", started_ms=active.run.started_ms or self.now_ms(),
+            ended_ms=self.now_ms(), outputs_json=outcome.outputs_json, meta_json=outcome.meta_json,
+            messages_json=active.history.to_json(outcome.state),
+            extra_data_json=messages.without_credentials(active.run.extra_data_json),
+        )  # fmt: skip
+
+    def _leave(self, active: Active, run: RunRecord) -> None:
+        """Out of the queue, in the same step as the entry in history."""
+        self.history.show(run)
+        del self.active[run.run_id]
+        self.waiting.remove(run.run_id)
         if active.lease is not None:
             active.lease.void = True
         telemetry.record("heliograph.runs.ended", 1, state=run.state.name)
-        telemetry.record("heliograph.run.duration", (ended_ms - started_ms) / 1000)
+        telemetry.record("heliograph.run.duration", (run.ended_ms - run.started_ms) / 1000)
         self.queue_changed()
         self.feed.tell(run, active.log, Ended(run.state))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from kit.errors import InvalidRequest
 from orchestrator.runs import store
@@ -31,6 +32,7 @@ class History:
         self._limit = limit
         self._entries: dict[str, Finished] = {}
         self._next_place = 1
+        self._places: dict[str, int] = {}  # of runs that are stored or being stored and not shown yet
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Reads the index at start."""
@@ -47,13 +49,18 @@ class History:
         return self._entries.get(run_id)
 
     async def add(self, run: RunRecord) -> None:
-        """Stores an ended run; it is durable and listed when this returns."""
-        place, self._next_place = self._next_place, self._next_place + 1
-        surplus = max(0, len(self._entries) + 1 - self._limit)
-        forget = list(self._entries)[:surplus] if surplus else []
-        await self._journal.post(store.finish(run, place, forget))
+        """Stores an ended run; it is durable when this returns, and listed after `show`."""
+        if run.run_id not in self._places:
+            self._places[run.run_id], self._next_place = self._next_place, self._next_place + 1
+        surplus = max(0, len(self._entries) + len(self._places) - self._limit)
+        forget = list(islice(self._entries, surplus))
+        await self._journal.post(store.finish(run, self._places[run.run_id], forget))
         for run_id in forget:
             self._entries.pop(run_id, None)
+
+    def show(self, run: RunRecord) -> None:
+        """Lists a run that was added."""
+        place = self._places.pop(run.run_id)
         self._entries[run.run_id] = Finished(run.receipt, run.body_hash, place)
 
     async def get(self, run_id: str) -> RunRecord | None:
