@@ -1,4 +1,4 @@
-"""The worker's side of WorkerService: one stream over which leases come and reports go, through the front's restarts."""
+"""The worker's side of WorkerService: leases come and reports go over one stream, through the front's restarts."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Orders:
     recalled: list[str] = field(default_factory=list)
     stored: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    free: FreeRequest = FreeRequest()
+    free: FreeRequest = field(default_factory=FreeRequest)
 
     def __bool__(self) -> bool:
         return bool(self.leases or self.cancelled or self.recalled or self.stored or self.lost or self.free)

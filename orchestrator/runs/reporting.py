@@ -87,9 +87,7 @@ async def _take_in(leasing: Leasing, lease: Lease, reports: AsyncIterator[Report
     return False
 
 
-async def orders(
-    lines: Lines, said: AsyncIterator[Said], stopping: asyncio.Event
-) -> AsyncGenerator[Orders, None]:
+async def orders(lines: Lines, said: AsyncIterator[Said], stopping: asyncio.Event) -> AsyncGenerator[Orders, None]:
     """What a worker is told over its stream.
 
     Raises InvalidRequest (NO_HELLO), Unready (STOPPING: come back to the next front; SILENT: come back).

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from heliograph.graph.v1 import worker_service_pb2 as pb
 
 from kit.errors import InvalidRequest
-from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunRecord, RunState
+from orchestrator.runs.records import LeaseOffer, Outcome, RunRecord, RunState
 from orchestrator.runs.reporting import Directive
 from orchestrator.runs.reports import Attach, Happened, Heartbeat, Report
-from orchestrator.transport.codec_events import decode_body, encode_body, encode_state
+from orchestrator.transport.codec_events import decode_body
 
 
 def encode_offer(offer: LeaseOffer) -> pb.LeaseRunResponse:

@@ -40,7 +40,9 @@ class WorkerServicer(rpc.WorkerServiceServicer):
             async for directive in directives:
                 yield encode_directive(directive)
 
-    async def Work(self, request_iterator: AsyncIterator[pb.WorkRequest], context: Any) -> AsyncIterator[pb.WorkResponse]:
+    async def Work(
+        self, request_iterator: AsyncIterator[pb.WorkRequest], context: Any
+    ) -> AsyncIterator[pb.WorkResponse]:
         """One stream per worker."""
         async with aclosing(orders(self._leasing.lines, _said(request_iterator), self._stopping)) as told:
             async for each in told:
