@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rest_bridge.catalogue import NodeCatalogue
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.logbook import Logbook
@@ -26,6 +27,7 @@ class Bridge:
     runs: Runs
     artifacts: Artifacts
     models: Models
+    catalogue: NodeCatalogue
     sockets: Sockets
     delivery: Delivery
     darkroom: Darkroom

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.graph.v1 import event_pb2 as events
@@ -51,6 +51,33 @@ def summaries(runs: Iterable[graph.Run], asked: Asked) -> list[Job]:
             if asked.workflow_id is None or job.get("workflow_id") == asked.workflow_id:
                 found.append(job)
     return found
+
+
+def selection(asked: Asked) -> graph.HistorySelection:
+    """What to ask the front for of those that have ended."""
+    return graph.HistorySelection(
+        states=[state for state, word in _STATUS_OF.items() if word in asked.statuses & FINISHED],
+        workflow_id=asked.workflow_id,
+        order=graph.HISTORY_ORDER_DURATION if asked.sort_by == "execution_duration" else graph.HISTORY_ORDER_CREATED,
+        descending=asked.newest_first,
+    )
+
+
+def merged(
+    waiting: Sequence[Job], ended: Iterable[graph.Run], asked: Asked, skip: int, total: int
+) -> dict[str, object]:
+    """Answer of GET /api/jobs: those that wait or run, and of `total` ended ones a part from the `skip`th on."""
+    found = {job["id"]: job for job in waiting}
+    alone = len(found)
+    for run in ended:
+        alone -= run.run_id in found
+        found[run.run_id] = summary(run)
+    part = page(list(found.values()), replace(asked, offset=asked.offset - skip))
+    shown = part["jobs"]
+    assert isinstance(shown, list)
+    more = asked.offset + len(shown) < total + alone
+    part["pagination"] = {"offset": asked.offset, "limit": asked.limit, "total": total + alone, "has_more": more}
+    return part
 
 
 def page(jobs: Sequence[Job], asked: Asked) -> dict[str, object]:
@@ -148,6 +175,8 @@ def _failure(run: graph.Run) -> object:
 
 
 def _workflow_id(run: graph.Run) -> str | None:
+    if run.workflow_id:
+        return run.workflow_id
     found: object = _parsed(run.extra_data_json, {})
     for key in ("extra_pnginfo", "workflow", "id"):
         found = found.get(key) if isinstance(found, dict) else None

@@ -10,7 +10,7 @@ from itertools import islice
 from kit.errors import InvalidRequest
 from orchestrator.runs import store
 from orchestrator.runs.journal import Journal
-from orchestrator.runs.records import Receipt, RunRecord
+from orchestrator.runs.records import Receipt, RunRecord, Selection
 
 _PAGE_BYTES = 48 * 1024 * 1024  # with room for the rest of a 64 MiB message
 
@@ -81,13 +81,18 @@ class History:
             return []
         runs, cut = await self._journal.read(store.history(chosen[0], chosen[-1], _PAGE_BYTES))
         if cut:
-            raise InvalidRequest(
-                "the history is too large for one answer; ask for parts with max_items and offset",
-                reason="ANSWER_TOO_LARGE",
-                limit_bytes=_PAGE_BYTES,
-                fits=len(runs),
-            )
+            raise _too_large(len(runs))
         return runs
+
+    async def select(
+        self, selection: Selection, max_items: int | None, offset: int | None
+    ) -> tuple[list[RunRecord], int]:
+        """Runs without what was submitted, and how many the selection has. Raises InvalidRequest (ANSWER_TOO_LARGE)."""
+        query = store.selected(selection, max(0, offset or 0), max_items, _PAGE_BYTES)
+        runs, total, cut = await self._journal.read(query)
+        if cut:
+            raise _too_large(len(runs))
+        return runs, total
 
     async def delete(self, run_ids: Iterable[str]) -> int:
         """Removes entries; unknown ids are ignored."""
@@ -98,3 +103,12 @@ class History:
     async def clear(self) -> int:
         """Removes everything that is finished now."""
         return await self.delete(tuple(self._entries))
+
+
+def _too_large(fits: int) -> InvalidRequest:
+    return InvalidRequest(
+        "the history is too large for one answer; ask for parts with max_items and offset",
+        reason="ANSWER_TOO_LARGE",
+        limit_bytes=_PAGE_BYTES,
+        fits=fits,
+    )

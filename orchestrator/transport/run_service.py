@@ -14,7 +14,10 @@ from orchestrator.transport.codec_events import encode_event
 from orchestrator.transport.codec_runs import (
     decode_free,
     decode_page,
+    decode_selection,
     decode_submit,
+    encode_bare_run,
+    encode_catalogue,
     encode_explanation,
     encode_receipt,
     encode_run,
@@ -44,13 +47,18 @@ class RunServicer(rpc.RunServiceServicer):
             running_count, pending_count = self._runs.counts()
             return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count)
         running, pending = self._runs.queue()
+        encode = encode_bare_run if request.without_prompts else encode_run
         return pb.ListQueueResponse(
-            running=map(encode_run, running), pending=map(encode_run, pending),
+            running=map(encode, running), pending=map(encode, pending),
             running_count=len(running), pending_count=len(pending),
         )  # fmt: skip
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Any) -> pb.ListHistoryResponse:
         """Finished runs, oldest first."""
+        if request.HasField("selection"):
+            selection = decode_selection(request.selection)
+            runs, total = await self._runs.history.select(selection, *decode_page(request))
+            return pb.ListHistoryResponse(runs=map(encode_run, runs), total=total)
         runs = await self._runs.history.page(*decode_page(request))
         return pb.ListHistoryResponse(runs=map(encode_run, runs))
 
@@ -92,7 +100,9 @@ class RunServicer(rpc.RunServiceServicer):
 
     async def ListNodeTypes(self, request: pb.ListNodeTypesRequest, context: Any) -> pb.ListNodeTypesResponse:
         """The node catalogue in ComfyUI's object_info form."""
-        return pb.ListNodeTypesResponse(object_info_json=await self._system.object_info_json(request.node_type))
+        if request.node_type:
+            return pb.ListNodeTypesResponse(object_info_json=await self._system.one_object_info(request.node_type))
+        return encode_catalogue(await self._system.object_info(), request)
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> pb.GetSystemResponse:
         """Memory, versions, worker states."""

@@ -17,6 +17,7 @@ from kit.serve import channel_options, run_service, stop_event_on_signals
 from rest_bridge.app.application import application
 from rest_bridge.app.settings import MIB, Settings
 from rest_bridge.bridge import Bridge
+from rest_bridge.catalogue import NodeCatalogue
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.feed import Feed, Pace
@@ -80,6 +81,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             runs=runs,
             artifacts=Artifacts(front, settings.rest_call_timeout_s, settings.rest_transfer_timeout_s),
             models=Models(models, settings.rest_call_timeout_s),
+            catalogue=NodeCatalogue(runs),
             sockets=sockets,
             delivery=Delivery(sockets, legacy_previews=settings.rest_legacy_previews),
             darkroom=Darkroom(settings.rest_max_image_pixels),
