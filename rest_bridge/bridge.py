@@ -13,6 +13,7 @@ from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
+from rest_bridge.queue_view import QueueView
 from rest_bridge.sockets import Sockets
 from rest_bridge.templates import Templates
 from rest_bridge.users.files import UserFiles
@@ -27,6 +28,7 @@ class Bridge:
     runs: Runs
     artifacts: Artifacts
     models: Models
+    queue: QueueView
     catalogue: NodeCatalogue
     sockets: Sockets
     delivery: Delivery

@@ -62,9 +62,9 @@ class Runs:
         """Stores a run. Raises InvalidPrompt, Conflict, Busy, Unready."""
         return await _call(self._stub.SubmitRun, request, self._timeout_s)
 
-    async def queue(self, *, without_prompts: bool = False) -> graph.ListQueueResponse:
-        """Running and pending runs."""
-        request = graph.ListQueueRequest(without_prompts=without_prompts)
+    async def queue(self, *, without_prompts: bool = False, known_version: str = "") -> graph.ListQueueResponse:
+        """Running and pending runs; none are listed if they are those of `known_version`."""
+        request = graph.ListQueueRequest(without_prompts=without_prompts, known_version=known_version)
         return await _call(self._stub.ListQueue, request, self._timeout_s)
 
     async def explain(self, request: graph.ExplainRunRequest) -> graph.ExplainRunResponse:

@@ -42,15 +42,11 @@ class Asked:
     offset: int
 
 
-def summaries(runs: Iterable[graph.Run], asked: Asked) -> list[Job]:
-    """The jobs among these runs that are asked for, in no order. Parses JSON: call it in a thread for many."""
-    found = []
-    for run in runs:
-        if _STATUS_OF.get(run.state) in asked.statuses:
-            job = summary(run)
-            if asked.workflow_id is None or job.get("workflow_id") == asked.workflow_id:
-                found.append(job)
-    return found
+def chosen(jobs: Iterable[Job], asked: Asked) -> list[Job]:
+    """Those that are asked for."""
+    return [
+        job for job in jobs if job["status"] in asked.statuses and asked.workflow_id in (None, job.get("workflow_id"))
+    ]
 
 
 def selection(asked: Asked) -> graph.HistorySelection:

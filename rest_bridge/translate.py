@@ -115,14 +115,9 @@ def exec_info(remaining: int) -> dict[str, object]:
     return {"exec_info": {"queue_remaining": remaining}}
 
 
-def queue(response: graph.ListQueueResponse) -> bytes:
-    """Answer of GET /queue."""
-    return _join_object(
-        {
-            "queue_running": _join_list(_queue_item(run) for run in response.running),
-            "queue_pending": _join_list(_queue_item(run) for run in response.pending),
-        }
-    )
+def queue(running: Iterable[bytes], pending: Iterable[bytes]) -> bytes:
+    """Answer of GET /queue, of items as `queue_item` makes them."""
+    return _join_object({"queue_running": _join_list(running), "queue_pending": _join_list(pending)})
 
 
 def remaining(response: graph.ListQueueResponse) -> int:
@@ -223,7 +218,7 @@ def _cpu_device(system: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def _queue_item(run: graph.Run) -> bytes:
+def queue_item(run: graph.Run) -> bytes:
     """[number, id, prompt, extra_data, outputs_to_execute]: exactly five entries."""
     return _join_list(
         (
@@ -246,7 +241,7 @@ def _history_entry(run: graph.Run) -> bytes:
     )
     return _join_object(
         {
-            "prompt": _queue_item(run),
+            "prompt": queue_item(run),
             "outputs": run.outputs_json or _NO_OBJECT,
             "status": status,
             "meta": run.meta_json or _NO_OBJECT,

@@ -81,23 +81,27 @@ class Board:
         self.history = History(journal, limits.history)
         self.measured = Measured()
         self.active: dict[str, Active] = {}
+        self.changes = 0  # of what is listed in the queue
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, run: RunRecord, durable: asyncio.Future[None]) -> Active:
         """Takes an unfinished run in; pending ones wait."""
         active = Active(run, RunLog(self.limits.log_events, self.limits.log_bytes), durable)
         self.active[run.run_id] = active
+        self.changes += 1
         return active
 
     def forget(self, active: Active) -> None:
         """Drops a run that could not be stored."""
         self.waiting.remove(active.run.run_id)
         self.active.pop(active.run.run_id, None)
+        self.changes += 1
         if active.lease is not None:
             active.lease.void = True
 
     def queue_changed(self) -> None:
         """Tells everybody how many runs are unfinished."""
+        self.changes += 1
         self.feed.queue_changed(len(self.active))
 
     def tell(self, active: Active, body: Body, timestamp_ms: int | None = None) -> None:

@@ -12,6 +12,7 @@ from orchestrator.runs import store
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.records import Receipt, RunRecord, Selection
 
+_RECENT, _RECENT_BYTES = 256, 64 * 1024
 _PAGE_BYTES = 48 * 1024 * 1024  # with room for the rest of a 64 MiB message
 
 
@@ -32,6 +33,7 @@ class History:
         self._limit = limit
         self._entries: dict[str, Finished] = {}
         self._next_place = 1
+        self._recent: dict[str, RunRecord] = {}  # who waits for a run asks for it just after its end
         self._places: dict[str, int] = {}  # of runs that are stored or being stored and not shown yet
 
     def load(self, connection: sqlite3.Connection) -> None:
@@ -57,15 +59,22 @@ class History:
         await self._journal.post(store.finish(run, self._places[run.run_id], forget))
         for run_id in forget:
             self._entries.pop(run_id, None)
+            self._recent.pop(run_id, None)
 
     def show(self, run: RunRecord) -> None:
         """Lists a run that was added."""
         place = self._places.pop(run.run_id)
         self._entries[run.run_id] = Finished(run.receipt, run.body_hash, place)
+        if _size(run) <= _RECENT_BYTES:
+            self._recent[run.run_id] = run
+            if len(self._recent) > _RECENT:
+                del self._recent[next(iter(self._recent))]
 
     async def get(self, run_id: str) -> RunRecord | None:
         """One run with its outcome."""
-        return await self._journal.read(store.one(run_id)) if run_id in self._entries else None
+        if run_id not in self._entries:
+            return None
+        return self._recent.get(run_id) or await self._journal.read(store.one(run_id))
 
     async def page(self, max_items: int | None, offset: int | None) -> list[RunRecord]:
         """ComfyUI's rule: `max_items` alone gives the last ones, `offset` counts from the oldest; oldest first.
@@ -98,11 +107,17 @@ class History:
         """Removes entries; unknown ids are ignored."""
         known = [run_id for run_id in dict.fromkeys(run_ids) if run_id in self._entries]
         await self._journal.post(store.delete(known))
+        for run_id in known:
+            self._recent.pop(run_id, None)
         return sum(self._entries.pop(run_id, None) is not None for run_id in known)
 
     async def clear(self) -> int:
         """Removes everything that is finished now."""
         return await self.delete(tuple(self._entries))
+
+
+def _size(run: RunRecord) -> int:
+    return run.bytes + len(run.outputs_json) + len(run.messages_json) + len(run.meta_json)
 
 
 def _too_large(fits: int) -> InvalidRequest:

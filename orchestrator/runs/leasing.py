@@ -103,6 +103,7 @@ class Leasing:
             started_ms=self._board.now_ms(),
         )  # fmt: skip
         active.run = run
+        self._board.changes += 1
         lease = Lease(run.lease_id, run.run_id, worker_id, self._loop.time() + self._board.limits.attach_s)
         active.lease = lease
         stored = self._board.journal.post(store.update_progress(run))
@@ -187,6 +188,7 @@ class Leasing:
         if active.lease is None or active.ending:
             return
         lease, active.lease = active.lease, None
+        self._board.changes += 1
         lease.void = True
         lease.decide()
         if active.run.state is RunState.PENDING:  # lent and not begun

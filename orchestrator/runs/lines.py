@@ -253,6 +253,7 @@ class Lines:
             self._loop.call_later(_NOTE_S, self._note, active, lease)
 
     def _start(self, active: Active) -> None:
+        self._board.changes += 1
         active.run = replace(
             active.run, state=RunState.RUNNING, attempts=active.run.attempts + 1, started_ms=self._board.now_ms()
         )

@@ -109,6 +109,11 @@ class Runs:
         pending = len(self._board.waiting)
         return len(self._board.active) - pending, pending
 
+    @property
+    def queue_version(self) -> str:
+        """Another one whenever `queue` would give something else."""
+        return f"{self._board.feed.epoch}:{self._board.changes}"
+
     def queue(self) -> tuple[list[RunRecord], list[RunRecord]]:
         """Running runs by their start, pending ones next first."""
         waiting = self._board.waiting
@@ -158,6 +163,7 @@ class Runs:
         ids = [active.run.run_id for active in gone]
         if not gone:
             return []
+        self._board.changes += 1
         await self._board.journal.post(store.delete(ids))
         self._board.queue_changed()
         for active in gone:  # only those who watch this very run are told

@@ -11,6 +11,7 @@ from heliograph.graph.v1 import run_service_pb2_grpc as rpc
 from orchestrator.runs.intake import Intake
 from orchestrator.runs.runs import Runs
 from orchestrator.transport.codec_events import encode_event
+from orchestrator.transport.codec_queue import EncodedQueue
 from orchestrator.transport.codec_runs import (
     decode_free,
     decode_page,
@@ -32,6 +33,7 @@ class RunServicer(rpc.RunServiceServicer):
         self._runs = runs
         self._intake = intake
         self._system = system
+        self._whole, self._bare = EncodedQueue(encode_run), EncodedQueue(encode_bare_run)
 
     async def SubmitRun(self, request: pb.SubmitRunRequest, context: Any) -> pb.SubmitRunResponse:
         """Validates and stores a run."""
@@ -46,12 +48,12 @@ class RunServicer(rpc.RunServiceServicer):
         if request.counts_only:
             running_count, pending_count = self._runs.counts()
             return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count)
-        running, pending = self._runs.queue()
-        encode = encode_bare_run if request.without_prompts else encode_run
-        return pb.ListQueueResponse(
-            running=map(encode, running), pending=map(encode, pending),
-            running_count=len(running), pending_count=len(pending),
-        )  # fmt: skip
+        version = self._runs.queue_version
+        if request.known_version == version:
+            running_count, pending_count = self._runs.counts()
+            return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count, version=version)
+        encoded = self._bare if request.without_prompts else self._whole
+        return encoded.queue(*self._runs.queue(), version)
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Any) -> pb.ListHistoryResponse:
         """Finished runs, oldest first."""

@@ -24,6 +24,7 @@ from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
 from rest_bridge.logbook import Logbook
 from rest_bridge.pictures import Darkroom
+from rest_bridge.queue_view import QueueView
 from rest_bridge.sockets import OutboxLimits, Sockets
 from rest_bridge.templates import Templates
 from rest_bridge.users.files import Limits, UserFiles
@@ -81,6 +82,7 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             runs=runs,
             artifacts=Artifacts(front, settings.rest_call_timeout_s, settings.rest_transfer_timeout_s),
             models=Models(models, settings.rest_call_timeout_s),
+            queue=QueueView(runs),
             catalogue=NodeCatalogue(runs),
             sockets=sockets,
             delivery=Delivery(sockets, legacy_previews=settings.rest_legacy_previews),

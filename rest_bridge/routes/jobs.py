@@ -24,8 +24,7 @@ async def show(bridge: Bridge, request: Request) -> Response:
         return json_answer(translate.dump({"error": error.message}), 400)
     waiting: list[jobs.Job] = []
     if not asked.statuses <= jobs.FINISHED:
-        queue = await bridge.runs.queue(without_prompts=True)
-        waiting = await asyncio.to_thread(jobs.summaries, (*queue.running, *queue.pending), asked)
+        waiting = jobs.chosen(await bridge.queue.jobs(), asked)
     if not asked.statuses & jobs.FINISHED:
         return json_answer(translate.dump(jobs.page(waiting, asked)))
     # After the queue: a run that ends between the two questions is told once, as ended.

@@ -420,19 +420,23 @@ class ListQueueRequest(_message.Message):
 
     COUNTS_ONLY_FIELD_NUMBER: _builtins.int
     WITHOUT_PROMPTS_FIELD_NUMBER: _builtins.int
+    KNOWN_VERSION_FIELD_NUMBER: _builtins.int
     counts_only: _builtins.bool
     """Only how many there are: cheap, however long the queue is."""
     without_prompts: _builtins.bool
     """Without prompt and extra_data, which are most of a run."""
+    known_version: _builtins.str
+    """The `version` of an answer of this kind that the caller still has; empty: none."""
     def __init__(
         self,
         *,
         counts_only: _builtins.bool = ...,
         without_prompts: _builtins.bool = ...,
+        known_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_only", b"counts_only", "without_prompts", b"without_prompts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_only", b"counts_only", "known_version", b"known_version", "without_prompts", b"without_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -446,10 +450,13 @@ class ListQueueResponse(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     RUNNING_COUNT_FIELD_NUMBER: _builtins.int
     PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     running_count: _builtins.int
     """How many run."""
     pending_count: _builtins.int
     """How many wait."""
+    version: _builtins.str
+    """Changes whenever a run comes, goes or begins. If it is what `known_version` names, no runs are listed."""
     @_builtins.property
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Leased runs."""
@@ -465,10 +472,11 @@ class ListQueueResponse(_message.Message):
         pending: _abc.Iterable[Global___Run] | None = ...,
         running_count: _builtins.int = ...,
         pending_count: _builtins.int = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "pending_count", b"pending_count", "running", b"running", "running_count", b"running_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "pending_count", b"pending_count", "running", b"running", "running_count", b"running_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
