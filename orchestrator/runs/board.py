@@ -18,13 +18,14 @@ from orchestrator.runs.history import History
 from orchestrator.runs.hub import Hub
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.lease import Lease
-from orchestrator.runs.measured import Measured, Timing
+from orchestrator.runs.measured import Measured, Pace, Timing
 from orchestrator.runs.records import Outcome, RunRecord, RunState
 from orchestrator.runs.run_log import RunLog
 from orchestrator.runs.voice import Voice
 from orchestrator.runs.waiting import Waiting
 
 _LEARN_BYTES = 64 * 1024
+_KEEP_PACES_S = 1.0
 _LOG = logging.getLogger("heliograph.runs")
 
 
@@ -82,6 +83,7 @@ class Board:
         self.measured = Measured()
         self.active: dict[str, Active] = {}
         self.changes = 0  # of what is listed in the queue
+        self._paces: dict[str, Pace] = {}  # not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, run: RunRecord, durable: asyncio.Future[None]) -> Active:
@@ -116,6 +118,7 @@ class Board:
 
     async def settle(self, timeout_s: float) -> None:
         """Waits for endings that are being stored."""
+        self._keep_paces()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
             await asyncio.sleep(0)  # what is told after them
@@ -180,10 +183,17 @@ class Board:
         prompt_json = active.run.prompt_json
         if len(prompt_json) > _LEARN_BYTES:
             return  # reading it would hold everybody else up
-        for pace in self.measured.learn(active.timing, prompt_json):
-            self.journal.post(store.keep_pace(pace)).add_done_callback(_log_failure)
+        changed = self.measured.learn(active.timing, prompt_json)
+        if changed and not self._paces:
+            asyncio.get_running_loop().call_later(_KEEP_PACES_S, self._keep_paces)
+        self._paces.update({pace.class_type: pace for pace in changed})
         if outcome.state is RunState.SUCCEEDED:
             self.measured.remember(likenesses(parse(prompt_json)).values())
+
+    def _keep_paces(self) -> None:
+        paces, self._paces = self._paces, {}
+        if paces:
+            self.journal.post(store.keep_paces(paces.values())).add_done_callback(_log_failure)
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Repeats a write that must not get lost until the disk takes it."""

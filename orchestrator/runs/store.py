@@ -97,11 +97,12 @@ def paces(connection: sqlite3.Connection) -> list[Pace]:
     return [Pace(class_type, seconds, runs) for class_type, seconds, runs in rows]
 
 
-def keep_pace(pace: Pace) -> Write:
-    """Stores what is known of a class."""
+def keep_paces(paces: Iterable[Pace]) -> Write:
+    """Stores what is known of classes."""
+    rows = [(pace.class_type, pace.seconds, pace.runs) for pace in paces]
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR REPLACE INTO paces VALUES (?, ?, ?)", (pace.class_type, pace.seconds, pace.runs))
+        connection.executemany("INSERT OR REPLACE INTO paces VALUES (?, ?, ?)", rows)
 
     return write
 
