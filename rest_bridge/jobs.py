@@ -15,7 +15,7 @@ SORT_KEYS = ("created_at", "execution_duration")
 SORT_ORDERS = ("asc", "desc")
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 
-_STATUS_OF: Mapping[int, str] = {
+_STATUS_OF: Mapping[events.RunState.ValueType, str] = {
     events.RUN_STATE_PENDING: "pending",
     events.RUN_STATE_RUNNING: "in_progress",
     events.RUN_STATE_SUCCEEDED: "completed",
