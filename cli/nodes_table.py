@@ -19,7 +19,7 @@ _ABOUT = """<!-- Printed by code: `make docs`. Do not edit. -->
 # Nodes
 
 What ComfyUI {version} brings without custom nodes and without paid services: {done} of {all} nodes work. A prompt with
-one of the others is refused in ComfyUI's words, with the reason below in `extra_info` (also in what `POST /explain` tells).
+one of the others is refused in ComfyUI's words, with the reason below in `extra_info` (in `POST /explain` too).
 Nodes of one's own: [a guide](guides/own-nodes.md).
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import NodeOutput
-from orchestrator.nodes.image import ImageIn
+from orchestrator.nodes.links import ImageIn
 from orchestrator.ports import Ctx, PreviewImage
 
 _COMPRESSION = 1  # a result is sent once: time counts more than bytes

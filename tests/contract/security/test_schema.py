@@ -41,7 +41,7 @@ def tried() -> Iterator[object]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("operation", "mode"), tried())
+@pytest.mark.parametrize(("operation", "mode"), list(tried()))
 def test_the_api_is_as_described(
     operation: schemathesis.schemas.APIOperation, mode: GenerationMode, trapped: Trapped
 ) -> None:
