@@ -59,12 +59,14 @@ catalogue-check: install
 docs: install
 	$(BIN)/python -m cli.settings_reference
 	$(BIN)/python -m cli.features
+	$(BIN)/python -m cli.nodes_table
 	$(BIN)/python -m cli.calls_drawing
 	$(BIN)/python -m rest_bridge.openapi
 
 docs-check: install
 	$(BIN)/python -m cli.settings_reference --check
 	$(BIN)/python -m cli.features --check
+	$(BIN)/python -m cli.nodes_table --check
 	$(BIN)/python -m cli.calls_drawing --check
 	$(BIN)/python -m rest_bridge.openapi --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

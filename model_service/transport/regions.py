@@ -20,6 +20,8 @@ from kit.tensors import from_raw, raw_view
 Array = npt.NDArray[Any]
 
 SHARED_MEMORY = Path("/dev/shm")
+PREFIX = "heliograph"
+"""Shared memory objects of any other name belong to other programs, even where they run as the same user."""
 MAX_REGIONS = 1024
 # A POSIX name: one component, optionally after a slash. Nothing else may lead to a file.
 _KEY = re.compile(r"/?[A-Za-z0-9_][A-Za-z0-9_.\-]{0,250}")
@@ -53,8 +55,9 @@ class Region:
 class Regions:
     """Registered regions by name; safe for threads. One in use stays mapped after it was unregistered."""
 
-    def __init__(self, folder: Path = SHARED_MEMORY) -> None:
+    def __init__(self, folder: Path = SHARED_MEMORY, prefix: str = PREFIX) -> None:
         self._folder = folder
+        self._prefix = prefix
         self._lock = threading.Lock()
         self._by_name: dict[str, Region] = {}
 
@@ -64,6 +67,11 @@ class Regions:
             raise InvalidRequest(
                 "a shared memory key is a plain name without path separators", reason="SHARED_MEMORY_KEY", key=key[:64]
             )
+        if not key.removeprefix("/").startswith(self._prefix):
+            raise InvalidRequest(
+                f"shared memory for this server has a name that begins with {self._prefix}",
+                reason="SHARED_MEMORY_KEY", key=key[:64], prefix=self._prefix,
+            )  # fmt: skip
         with self._lock:
             if name in self._by_name:
                 raise Conflict(
@@ -116,7 +124,10 @@ def _map(path: Path, key: str, offset: int, byte_size: int) -> mmap.mmap:
             "unable to open shared memory region", reason="SHARED_MEMORY_KEY", key=key, cause=error.strerror
         ) from None
     try:
-        size = os.fstat(descriptor).st_size
+        facts = os.fstat(descriptor)
+        if facts.st_uid != os.geteuid():  # as root we could open everybody's
+            raise InvalidRequest("this shared memory object is another user's", reason="SHARED_MEMORY_KEY", key=key)
+        size = facts.st_size
         if offset < 0 or byte_size <= 0 or offset + byte_size > size:
             raise InvalidRequest(
                 "the shared memory object is smaller than the region", reason="SHARED_MEMORY_BOUNDS",

@@ -15,6 +15,7 @@ import uvicorn
 from kit import telemetry
 from kit.serve import channel_options, run_service, stop_event_on_signals
 from rest_bridge.app.application import application
+from rest_bridge.app.heads import bounded_heads
 from rest_bridge.app.settings import MIB, Settings
 from rest_bridge.bridge import Bridge
 from rest_bridge.catalogue import NodeCatalogue
@@ -127,6 +128,7 @@ def _uvicorn(app: object, settings: Settings) -> uvicorn.Config:
         headers=[("server", "heliograph")],
         timeout_graceful_shutdown=round(settings.rest_drain_s),
         timeout_keep_alive=75,
+        http=bounded_heads(settings.rest_body_stall_s),
         ws="websockets-sansio",
         ws_max_size=_MAX_CLIENT_MESSAGE,
         # Some ComfyUI clients only read their socket now and then: a ping they cannot answer would end them.

@@ -47,7 +47,7 @@ class Settings(KitSettings):
         300.0, description="Deadline of one upload to the front, and of each chunk of a download, seconds"
     )
     rest_body_stall_s: Annotated[float, Field(gt=0)] = Field(
-        30.0, description="How long a request's body may make no progress, seconds"
+        30.0, description="How long a request's body may make no progress, and its head may take, seconds"
     )
     rest_socket_limit: Annotated[int, Field(ge=1)] = Field(1024, description="WebSocket clients at once")
     rest_socket_buffer_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
