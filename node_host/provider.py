@@ -44,7 +44,15 @@ _SCHEDULES = {"cpu": pb.SCHEDULE_CPU, "accelerator": pb.SCHEDULE_ACCELERATOR, "a
 class Provider(rpc.NodeProviderServicer):
     """Nodes by class; they may be replaced while it serves. Make it inside the event loop."""
 
-    def __init__(self, nodes: Iterable[ProvidedNode], *, threads: int = 4, shared_memory: bool = True) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[ProvidedNode],
+        *,
+        threads: int = 4,
+        shared_memory: bool = True,
+        values: type[CallValues] = CallValues,
+    ) -> None:
+        self._values = values
         self._nodes: dict[str, ProvidedNode] = {}
         self._changed = asyncio.Event()
         self._ending = False
@@ -97,7 +105,7 @@ class Provider(rpc.NodeProviderServicer):
         """See node_provider.proto."""
         incoming, request = await _received(requests)
         node = self._node(request.class_type)
-        values = CallValues(self.handles, request.holder, lists=node.input_is_list)
+        values = self._values(self.handles, request.holder, lists=node.input_is_list)
         reports: asyncio.Queue[pb.ExecuteResponse] = asyncio.Queue(_WAITING_REPORTS)
         call = self._call(request, reports)
         work = asyncio.create_task(self._run(node, call, values, incoming, request))
@@ -125,7 +133,7 @@ class Provider(rpc.NodeProviderServicer):
         node = self._node(request.class_type)
         if node.lazy is None:
             return pb.CheckLazyResponse()
-        values = CallValues(self.handles, request.holder, lists=node.input_is_list)
+        values = self._values(self.handles, request.holder, lists=node.input_is_list)
         inputs = await self._inputs(values, incoming, request)
         needed = await self._called(node.lazy, partial(node.lazy, self._call(request, None), **inputs))
         return pb.CheckLazyResponse(needed=list(needed or ()))
@@ -164,7 +172,7 @@ class Provider(rpc.NodeProviderServicer):
     ) -> tuple[pb.ExecuteResponse, Outgoing | None]:
         try:
             inputs = await self._inputs(values, incoming, request)
-            values.came(inputs)
+            values.came(inputs, lambda name: incoming.unpack(request.inputs[name]))
             found = await self._called(node.function, partial(node.function, call, **inputs))
             outcome, outgoing = await asyncio.to_thread(
                 packed, partial(_outcome, node, found), values.outward, self._probe is not None
