@@ -11,6 +11,7 @@ from starlette.responses import Response
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.logbook import Logbook
+from rest_bridge.pack_files import PackFiles
 from rest_bridge.pictures import Darkroom
 from rest_bridge.sockets import Sockets
 from rest_bridge.templates import Templates
@@ -33,6 +34,7 @@ class Bridge:
     preferences: Preferences
     templates: Templates
     logbook: Logbook
+    pack_files: PackFiles
     max_upload_bytes: int
     body_stall_s: float
     ui: WebUi | None = None

@@ -104,7 +104,8 @@ async def serve_packs(address: str, place: Place, paths: Sequence[Path], *, grac
     PromptServer.instance.loop = turns.loop
     loaded = await asyncio.to_thread(load, place, paths)
     host = Host(loaded, turns)
-    provider = Provider(host.provided(), values=PackValues)
+    web = {pack.name: pack.web for pack in loaded.packs if pack.web is not None}
+    provider = Provider(host.provided(), values=PackValues, web=web)
     looking = asyncio.create_task(_look(host, provider))
     try:
         server = provider_server(provider, address)

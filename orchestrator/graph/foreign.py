@@ -16,6 +16,7 @@ MAX_INFO_BYTES = 1 << 20
 MAX_NAME = 200
 MAX_SLOTS = 1000
 _MAX_DEPTH = 32
+_UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
 _HIDDEN = ("PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "DYNPROMPT")
 
 
@@ -130,7 +131,7 @@ class _Reader:
             rest.pop("multiselect", None)
         if not isinstance(values, list) or not all(isinstance(v, (str, int, float, bool)) for v in values):
             raise bad(self._class, f"choices of input {name!r} must be a list of plain values")
-        return OneOf(tuple(values), options=rest)
+        return OneOf(tuple(values), uploads=any(rest.get(name) is True for name in _UPLOADS), options=rest)
 
     def _plain(self, name: str, wire: str, rest: dict[str, Any]) -> Kind:
         match wire:

@@ -57,7 +57,7 @@ class Heliograph:
             "HELIOGRAPH_FRONT_ADDRESS": f"127.0.0.1:{front}",
             "HELIOGRAPH_MODEL_ADDRESS": f"127.0.0.1:{models}",
             "HELIOGRAPH_REST_WEB_UI": "off",
-            "PYTHONPATH": str(REPO),
+            "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "protos" / "py")]),
             **({"HELIOGRAPH_CACHE_MIB": "0"} if "--cache-none" in command else {}),
         }
         self._rest = f"http://127.0.0.1:{port}"
