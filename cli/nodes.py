@@ -21,7 +21,7 @@ BOOT = ROOT / "node_host" / "packs" / "boot.py"
 def serve_packs(paths: Sequence[Path], listen: str, python: Path | None) -> int:
     """Becomes the host process; does not return unless it cannot start."""
     command = host_command(paths, listen, python)
-    os.execv(command[0], command)  # noqa: S606  # no shell: the interpreter itself takes our place
+    os.execv(command[0], command)  # the interpreter takes our place
 
 
 def check_packs(paths: Sequence[Path], python: Path | None) -> int:

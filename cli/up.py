@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from kit.errors import InvalidRequest, Unready
+from kit.settings import KitSettings
 
 MAX_BACKOFF_S = 15.0
 STABLE_S = 20.0
@@ -21,6 +24,19 @@ WORKER_DRAIN_S = 30.0
 DRAIN_S = 20.0
 TETHER = Path(__file__).with_name("tether.py")
 TRITON_LAUNCHER = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "serve.py"
+
+
+class UpSettings(KitSettings):
+    """`heliograph up`: what it starts beside our own services."""
+
+    custom_nodes: str = Field(
+        "", description="Paths of ComfyUI's node packs, or of folders of packs, with : between; each gets a process"
+    )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of `custom_nodes`, in order."""
+        return tuple(Path(path) for path in self.custom_nodes.split(os.pathsep) if path.strip())
 
 
 @dataclass
@@ -86,11 +102,11 @@ def _hosts(paths: Sequence[Path], environment: dict[str, str]) -> list[Service]:
     """A process for each path; front and workers get their addresses by the environment."""
     from cli.nodes import host_command
 
-    named = [Path(path) for path in environment.get("HELIOGRAPH_CUSTOM_NODES", "").split(os.pathsep) if path]
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(named) + len(paths))]
+    every = [*UpSettings.load().paths, *paths]
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(every))]
     hosts = [
-        Service(f"nodes-{path.name or index}", host_command([path], address), environment)
-        for index, (path, address) in enumerate(zip([*named, *paths], addresses))
+        Service(f"nodes-{path.name}", host_command([path], address), environment)
+        for path, address in zip(every, addresses)
     ]
     if hosts:
         others = environment.get("HELIOGRAPH_NODE_PROVIDERS", "")
@@ -110,9 +126,7 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def run_services(
-    workers: int, serving: str, external_triton: bool = False, custom_nodes: Sequence[Path] = ()
-) -> int:
+def run_services(workers: int, serving: str, external_triton: bool = False, custom_nodes: Sequence[Path] = ()) -> int:
     """Supervise until SIGINT or SIGTERM, then drain; returns the exit status."""
     running = services(workers, serving, external_triton, custom_nodes)
     stop = False

@@ -177,9 +177,7 @@ class Provider(rpc.NodeProviderServicer):
         found = await asyncio.to_thread(self._web.files)
         return pb.ListWebFilesResponse(files=[pb.WebFile(path=path, size_bytes=size) for path, size in found])
 
-    async def ReadWebFile(
-        self, request: pb.ReadWebFileRequest, context: Any
-    ) -> AsyncIterator[pb.ReadWebFileResponse]:
+    async def ReadWebFile(self, request: pb.ReadWebFileRequest, context: Any) -> AsyncIterator[pb.ReadWebFileResponse]:
         """See node_provider.proto."""
         content = await asyncio.to_thread(self._web.read, request.path)
         for at in range(0, max(1, len(content)), WEB_CHUNK_BYTES):

@@ -36,7 +36,7 @@ class WebFolders:
         name, _, inside = path.partition("/")
         root = self._folders.get(name)
         parts = inside.split("/")
-        if root is None or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        if root is None or "\0" in path or any(part.startswith(".") or not part for part in parts):
             raise _nothing(path)
         found = Path(os.path.realpath(root.joinpath(*parts)))
         if root not in found.parents or not found.is_file() or found.stat().st_size > _MAX_FILE_BYTES:
@@ -48,7 +48,7 @@ def _below(root: Path) -> Iterator[Path]:
     """Files whose real place is inside."""
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        for file in sorted(files):
+        for file in sorted(name for name in files if not name.startswith(".")):
             path = Path(folder) / file
             if path.is_file() and root in Path(os.path.realpath(path)).parents:
                 yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import grpc
 from heliograph.graph.v1 import node_provider_pb2 as pb
@@ -25,7 +26,7 @@ class PackFiles:
     """Asks providers in the order of the settings."""
 
     def __init__(self, channels: Iterable[grpc.aio.Channel] = ()) -> None:
-        self._stubs: Sequence[rpc.NodeProviderStub] = [rpc.NodeProviderStub(channel) for channel in channels]
+        self._stubs: Sequence[Any] = [rpc.NodeProviderStub(channel) for channel in channels]
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def scripts(self) -> list[str]:
@@ -43,7 +44,7 @@ class PackFiles:
                     return content
         return None
 
-    async def _list(self, stub: rpc.NodeProviderStub) -> list[str]:
+    async def _list(self, stub: Any) -> list[str]:
         try:
             answer = await stub.ListWebFiles(pb.ListWebFilesRequest(), timeout=_LIST_S, metadata=telemetry.outgoing())
         except grpc.RpcError as error:  # most have none and do not know the call
@@ -51,7 +52,7 @@ class PackFiles:
             return []
         return [file.path for file in answer.files]
 
-    async def _read(self, stub: rpc.NodeProviderStub, path: str) -> bytes | None:
+    async def _read(self, stub: Any, path: str) -> bytes | None:
         call = stub.ReadWebFile(pb.ReadWebFileRequest(path=path), timeout=_READ_S, metadata=telemetry.outgoing())
         content = bytearray()
         try:

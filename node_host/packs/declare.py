@@ -27,7 +27,7 @@ class Declaration:
 
 def declaration(class_type: str, cls: type[Any], title: str | None, module: str) -> Declaration:
     """Raises whatever INPUT_TYPES raises, TypeError for what is no declaration."""
-    sections = cls.INPUT_TYPES()  # type: ignore[attr-defined]  # a pack's class; without it it is none
+    sections = cls.INPUT_TYPES()
     if not isinstance(sections, Mapping):
         raise TypeError(f"INPUT_TYPES of {class_type} returned {type(sections).__name__} and no dict")
     entries: dict[str, dict[str, Any]] = {}

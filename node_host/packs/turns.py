@@ -1,4 +1,4 @@
-"""Where packs' code runs: plain functions one after the other in a thread, as in ComfyUI; coroutines on a loop apart."""
+"""Where packs' code runs: plain functions one after the other in a thread, as in ComfyUI; coroutines on a loop."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from node_host.surface.running import InterruptProcessingException
 
 _LOG = logging.getLogger("heliograph.packs")
 T = TypeVar("T")
+_END_S = 2.0
 
 
 class Turns:
@@ -71,9 +72,12 @@ class Turns:
             raise Cancelled from None
 
     def close(self) -> None:
-        """Nothing is waited for."""
+        """Coroutines are cancelled; code that does not come back is not waited for long."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._loop.create_task, _end(self._loop))
+        self._thread.join(_END_S)
+        if not self._thread.is_alive():
+            self._loop.close()
 
 
 class _Place:
@@ -99,6 +103,14 @@ class _Place:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread), ctypes.py_object(InterruptProcessingException)
                 )
+
+
+async def _end(loop: asyncio.AbstractEventLoop) -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    loop.stop()
 
 
 def _read(future: asyncio.Future[Any]) -> None:

@@ -14,10 +14,9 @@ class _Arguments(SimpleNamespace):
 
 
 args = _Arguments(
-    listen="127.0.0.1", port=8188, cpu=True, disable_metadata=False, verbose="INFO", multi_user=False, preview_method="auto",
-    base_directory=None, output_directory=None, temp_directory=None, input_directory=None, extra_model_paths_config=None,
-    disable_all_custom_nodes=False, quick_test_for_ci=False, gpu_only=False, highvram=False, lowvram=False, novram=False,
-    deterministic=False, fast=set(), front_end_version="", verbose_level=0,
+    listen="127.0.0.1", port=8188, cpu=True, disable_metadata=False, verbose="INFO", multi_user=False,
+    preview_method="auto", disable_all_custom_nodes=False, quick_test_for_ci=False, gpu_only=False, highvram=False,
+    lowvram=False, novram=False, deterministic=False, fast=set(), front_end_version="",
 )  # fmt: skip
 
 

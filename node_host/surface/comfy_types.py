@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, Literal, TypedDict
 
 
-class IO(str, Enum):
+class IO(str, Enum):  # noqa: UP042  # StrEnum compares as texts do
     """Types of inputs and outputs."""
 
     STRING = "STRING"

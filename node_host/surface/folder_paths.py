@@ -88,7 +88,7 @@ def get_annotated_filepath(name: str, default_dir: str | None = None) -> str:
 def exists_annotated_filepath(name: str) -> bool:
     """Whether there is such a file."""
     try:
-        return os.path.exists(get_annotated_filepath(name))  # noqa: PTH110  # packs deal in texts
+        return os.path.exists(get_annotated_filepath(name))
     except ValueError:
         return False
 
@@ -116,8 +116,8 @@ def recursive_search(
     excluded = set(excluded_dir_names or ())
     for root, names, found in os.walk(directory, followlinks=True, topdown=True):
         names[:] = [name for name in names if name not in excluded]
-        folders[root] = os.path.getmtime(root)  # noqa: PTH204  # see above
-        files += [os.path.relpath(os.path.join(root, name), directory) for name in found]  # noqa: PTH118
+        folders[root] = os.path.getmtime(root)
+        files += [os.path.relpath(os.path.join(root, name), directory) for name in found]
         if len(files) > _MAX_FILES:
             break
     return files, folders
@@ -125,7 +125,7 @@ def recursive_search(
 
 def filter_files_extensions(files: Iterable[str], extensions: Collection[str]) -> list[str]:
     """Those with one of the endings (none: all), sorted."""
-    return sorted(f for f in files if not extensions or os.path.splitext(f)[-1].lower() in extensions)  # noqa: PTH122
+    return sorted(f for f in files if not extensions or os.path.splitext(f)[-1].lower() in extensions)
 
 
 def filter_files_content_types(files: Iterable[str], content_types: Collection[str]) -> list[str]:
@@ -141,7 +141,7 @@ def get_full_path(folder_name: str, filename: str) -> str | None:
             path = _inside(folder, filename)
         except ValueError:
             return None
-        if os.path.isfile(path):  # noqa: PTH113
+        if os.path.isfile(path):
             return path
     return None
 
@@ -170,8 +170,8 @@ def get_save_image_path(
     prefix = _filled(filename_prefix, image_width, image_height)
     subfolder, filename = os.path.split(os.path.normpath(prefix))
     folder = _inside(output_dir, subfolder)
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-    taken = [_number(name, filename) for name in os.listdir(folder)]  # noqa: PTH208
+    os.makedirs(folder, exist_ok=True)
+    taken = [_number(name, filename) for name in os.listdir(folder)]
     return folder, filename, max(taken, default=0) + 1, subfolder, prefix
 
 
@@ -201,8 +201,8 @@ def _number(name: str, filename: str) -> int:
 
 
 def _inside(folder: str, name: str) -> str:
-    root = os.path.abspath(folder)  # noqa: PTH100
-    path = os.path.abspath(os.path.join(root, name))  # noqa: PTH100, PTH118
+    root = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(root, name))
     if path != root and os.path.commonpath((root, path)) != root:
         raise ValueError(f"the name {name!r} leads outside its folder")
     return path

@@ -35,8 +35,8 @@ GIVEN = {
 }
 """Public names, and our module of each."""
 _OURS = frozenset(
-    ["comfy", "comfy_api", "comfy_api_nodes", "comfy_execution", "comfy_extras", "comfyui_version", "execution"]
-    + ["folder_paths", "latent_preview", "node_helpers", "nodes", "server"]
+    "comfy comfy_api comfy_api_nodes comfy_execution comfy_extras comfyui_version execution folder_paths latent_preview "
+    "node_helpers nodes server".split()
 )
 VERSION = "0.3.64"
 """The ComfyUI whose behaviour is followed."""

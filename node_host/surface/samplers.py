@@ -19,7 +19,6 @@ class KSampler:
 
     SAMPLERS = SAMPLER_NAMES
     SCHEDULERS = SCHEDULER_NAMES
-    DISCARD_PENULTIMATE_SIGMA_SAMPLERS: set[str] = set()
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _refuse("KSampler")

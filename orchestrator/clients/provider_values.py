@@ -6,7 +6,7 @@ import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -200,7 +200,7 @@ def as_ours(value: Any) -> Any:
     """A latent or a conditioning, by its form: in an expansion nobody says what type a value has."""
     match value:
         case {"samples": samples, **rest} if _is_tensor(samples) and rest.keys() <= {"noise_mask", "batch_index"}:
-            mask, index = rest.get("noise_mask"), rest.get("batch_index")
+            mask, index = cast(Any, rest.get("noise_mask")), rest.get("batch_index")
             return Latent(samples, mask, tuple(index) if isinstance(index, (list, tuple)) else None)
         case [[first, {}], *_] if _is_tensor(first) and all(map(_is_entry, value)):
             return tuple(_as_entry(item) for item in value)

@@ -192,7 +192,12 @@ async def test_a_blockers_message_is_told_and_the_run_goes_on(here: Place) -> No
 
 async def test_nodes_expand_into_themselves_for_each_element_of_a_list(here: Place) -> None:
     ended = await here.run(
-        {"l": n("MakeList", count=4), "p": n("Power", times=["l", 0], so_far=1), "show": report("p"), "how": report("p", 1)}
+        {
+            "l": n("MakeList", count=4),
+            "p": n("Power", times=["l", 0], so_far=1),
+            "show": report("p"),
+            "how": report("p", 1),
+        }
     )
     assert texts(ended) == ["1", "2", "4", "8"] and texts(ended, "how") == ["done", "grown", "grown", "grown"]
     assert {"p.1.0.1", "p.1.0.2", "p.3.0.2.0.0.2.0.0.2"} <= set(ended.executed)

@@ -109,7 +109,10 @@ class Report:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*", {})}, "hidden": {"prompt": "PROMPT", "extra": "EXTRA_PNGINFO", "me": "UNIQUE_ID"}}
+        return {
+            "required": {"value": ("*", {})},
+            "hidden": {"prompt": "PROMPT", "extra": "EXTRA_PNGINFO", "me": "UNIQUE_ID"},
+        }
 
     RETURN_TYPES = ()
     FUNCTION = "report"
