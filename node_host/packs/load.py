@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from node_host.packs.find import PackSource
+from node_host.packs.v3 import classes_of
 from node_host.surface import comfy_nodes
 from node_host.surface.missing import NotGiven
 
@@ -94,7 +95,7 @@ def _load(source: PackSource) -> Pack:
     classes: Mapping[str, type[Any]] = getattr(module, "NODE_CLASS_MAPPINGS", None) or {}
     titles = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
     if not classes and hasattr(module, "comfy_entrypoint"):
-        raise NotGiven("comfy_entrypoint (nodes of ComfyUI's V3 schema)")
+        classes, titles = asyncio.run(classes_of(module.comfy_entrypoint))
     if not isinstance(classes, Mapping):
         raise TypeError("NODE_CLASS_MAPPINGS is no mapping")
     web = _web(source, module)

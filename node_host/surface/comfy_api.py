@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from node_host.surface import running
+from node_host.surface import comfy_io, running
 from node_host.surface.comfy_utils import as_preview
+
+io = ui = comfy_io
 
 
 class _Execution:

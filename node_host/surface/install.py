@@ -22,6 +22,8 @@ GIVEN = {
     "comfy.samplers": "samplers",
     "comfy.utils": "comfy_utils",
     "comfy_api.latest": "comfy_api",
+    "comfy_api.latest.io": "comfy_io",
+    "comfy_api.latest._io": "comfy_io",
     "comfy_api.v0_0_1": "comfy_api",
     "comfy_api.v0_0_2": "comfy_api",
     "comfy_execution.graph": "graph_utils",
@@ -35,9 +37,11 @@ GIVEN = {
 }
 """Public names, and our module of each."""
 _OURS = frozenset(
-    "comfy comfy_api comfy_api_nodes comfy_execution comfy_extras comfyui_version execution folder_paths latent_preview "
-    "node_helpers nodes server".split()
-)
+    [
+        "comfy", "comfy_api", "comfy_api_nodes", "comfy_execution", "comfy_extras", "comfyui_version", "execution",
+        "folder_paths", "latent_preview", "node_helpers", "nodes", "server",
+    ]
+)  # fmt: skip
 VERSION = "0.3.64"
 """The ComfyUI whose behaviour is followed."""
 

@@ -316,3 +316,20 @@ async def test_cancelling_ends_pack_code(here: Place, how: str) -> None:
         while marks(here, "slow_ended") == ended:
             await asyncio.sleep(0.01)
     assert texts(await here.run({"l": n("MakeList", count=1), "show": report("l")})) == ["0"]
+
+
+async def test_classes_of_the_v3_schema(here: Place) -> None:
+    info = (await here.object_info("ModernRepeat"))["ModernRepeat"]
+    assert info["display_name"] == "Repeat (modern)" and info["output_name"] == ["repeated", "INT"]
+    assert info["input"]["required"]["times"] == ["INT", {"default": 2, "min": 1, "max": 9, "tooltip": "How often"}]
+
+    def modern(times: int) -> Prompt:
+        inputs = {"text": "x", "times": times, "glue": "+"}
+        shown = [{"class_type": "ModernShown", "inputs": {"value": ["r", slot]}} for slot in range(2)]
+        return {"r": {"class_type": "ModernRepeat", "inputs": inputs}, "show": shown[0], "each": shown[1]}
+
+    ended = await here.run(modern(3))
+    assert texts(ended) == ["x+x+xr"] and texts(ended, "each") == ["0", "1", "2"]
+    with pytest.raises(grpc.RpcError) as caught:
+        await here.submit(modern(5))
+    assert "no five" in str(from_rpc_error(caught.value).body)  # type: ignore[attr-defined]
