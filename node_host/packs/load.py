@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import importlib.util
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -17,10 +18,12 @@ from typing import Any
 from node_host.packs.find import PackSource
 from node_host.packs.v3 import classes_of
 from node_host.surface import comfy_nodes
+from node_host.surface.install import public_name
 from node_host.surface.missing import NotGiven
 
 _LOG = logging.getLogger("heliograph.packs")
 _PARENT = "custom_nodes"
+_CANNOT = re.compile(r"cannot import name '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"the module {error.name} is not installed where this pack runs: `pip install` what the pack requires"
     if isinstance(error, ImportError):
-        return f"{error.msg}"
+        taken = _CANNOT.match(error.msg or "")
+        public = public_name(error.name or "")
+        return str(NotGiven(f"{public}.{taken[1]}")) if taken and public else f"{error.msg}"
     return f"{type(error).__name__}: {error}"
 
 

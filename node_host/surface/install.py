@@ -74,6 +74,13 @@ class _Names(MetaPathFinder, Loader):
         """It was executed when it was imported."""
 
 
+def public_name(module: str) -> str:
+    """What packs call one of our modules; empty: it is none of these."""
+    if module.partition(".")[0] in _OURS:
+        return module
+    return next((public for public, ours in GIVEN.items() if module == f"{_HERE}.{ours}"), "")
+
+
 def _refusing(public: str) -> Callable[[str], NoReturn]:
     def refuse(name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
