@@ -53,8 +53,12 @@ class CallValues:
 
     def _keep(self, value: Any) -> HandleRef:
         if id(value) not in self._kept:
-            self._kept[id(value)] = (value, self._handles.keep(self._holder, value))
+            self._kept[id(value)] = (value, self._handles.keep(self._holder, value, self._size_of(value)))
         return self._kept[id(value)][1]
+
+    def _size_of(self, value: Any) -> int | None:
+        """Bytes that the engine's cache counts; None: the value's own `nbytes`."""
+        return None
 
     def _remember(self, value: Any, same: SameAs) -> None:
         # Numbers and texts are not worth it; equal objects of these are often one.

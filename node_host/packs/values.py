@@ -15,6 +15,7 @@ from node_host.surface.missing import Opaque, ref_of
 from node_host.values import CallValues
 
 _TUPLE = "__heliograph_tuple__"
+_MAX_PARTS = 10_000
 _PLAIN = (bool, int, float, str, bytes)
 
 
@@ -71,6 +72,9 @@ class PackValues(CallValues):
             return str.__str__(value) if isinstance(value, str) else value
         return value if isinstance(value, self.WIRE) else self._keep(value)
 
+    def _size_of(self, value: Any) -> int | None:
+        return tensor_bytes(value)
+
     def _unchanged(self, value: Any, same: SameAs) -> bool:
         if self._again is None or isinstance(value, Opaque):
             return True
@@ -94,6 +98,25 @@ def as_array(tensor: torch.Tensor) -> Any:
     if tensor.dtype == torch.bfloat16:  # numpy has no word for it
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
+
+
+def tensor_bytes(value: Any) -> int:
+    """Of all tensors and arrays in containers and objects, so that the cache knows what it keeps alive here."""
+    total, todo, seen = 0, [value], set[int]()
+    while todo and len(seen) < _MAX_PARTS:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, (torch.Tensor, np.ndarray)):
+            total += int(item.nbytes)
+        elif isinstance(item, dict):
+            todo.extend(item.values())
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            todo.extend(item)
+        elif not isinstance(item, (*_PLAIN, Opaque, type)) and hasattr(item, "__dict__"):
+            todo.extend(vars(item).values())
+    return total
 
 
 def deep_equal(one: Any, other: Any) -> bool:

@@ -77,6 +77,7 @@ def test_scripts_of_packs_reach_the_browser(stack: Stack) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             call(stack, path)
         assert caught.value.code == 404
+        caught.value.close()
 
 
 def test_a_host_that_died_is_started_again(stack: Stack) -> None:

@@ -183,6 +183,15 @@ def test_every_kind_of_value_goes_over_the_wire() -> None:
     assert as_array(torch.zeros(2, 3).t()).flags.c_contiguous
 
 
+def test_the_cache_is_told_how_much_an_object_holds() -> None:
+    class Thing:
+        def __init__(self) -> None:
+            self.parts = {1: [torch.zeros(8), np.zeros(4, np.uint8)], "me": self}
+
+    ref = values().outward(Kept((Thing(), torch.zeros(2))))
+    assert isinstance(ref, HandleRef) and ref.size_bytes == 32 + 4 + 8
+
+
 def test_the_graph_knows_who_made_a_node() -> None:
     graph = DynPrompt(
         {"1": {}, "1.0.0.2": {"override_display_id": "shown"}, "1.0.0.2.0.0.x": {}, "a.b.c.d": {"class_type": "A"}}
