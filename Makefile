@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 
 .DEFAULT_GOAL := check
 .PHONY: check install up lint buf buf-breaking gen gen-check catalogue-check graphs-check \
-        test test-unit test-stack parity bench triton-install triton docs docs-check docs-site train evaluate clean
+        test test-unit test-stack parity comfyui-tests bench triton-install triton docs docs-check docs-site train evaluate clean
 
 check: lint test
 
@@ -89,6 +89,11 @@ test-unit: install
 # Every reference case that our nodes reach; long. Needs ../shared/reference or HELIOGRAPH_REFERENCE.
 parity: install
 	$(BIN)/python -m tests.golden.parity
+
+# ComfyUI's own execution tests against Heliograph; they are not ours and need a checkout.
+comfyui-tests: install
+	@test -d "$(COMFYUI)/tests/execution" || { echo 'name a checkout: make comfyui-tests COMFYUI=/path/to/ComfyUI'; exit 2; }
+	$(BIN)/python -m tests.comfyui.run "$(COMFYUI)"
 
 bench: install
 	$(BIN)/python -m bench

@@ -24,6 +24,7 @@ from rest_bridge.delivery import Delivery
 from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
 from rest_bridge.logbook import Logbook
+from rest_bridge.pack_files import PackFiles
 from rest_bridge.pictures import Darkroom
 from rest_bridge.queue_view import QueueView
 from rest_bridge.sockets import OutboxLimits, Sockets
@@ -92,6 +93,9 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             preferences=Preferences(users),
             templates=Templates(Path(settings.rest_templates_dir) if settings.rest_templates_dir else None),
             logbook=Logbook(sockets),
+            pack_files=PackFiles(
+                [await channels.enter_async_context(_channel(a)) for a in settings.provider_addresses]
+            ),
             max_upload_bytes=settings.max_upload_bytes,
             ui=web_ui(settings.rest_web_ui),
             body_stall_s=settings.rest_body_stall_s,

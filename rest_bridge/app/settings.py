@@ -21,6 +21,7 @@ class Settings(KitSettings):
     rest_port: Annotated[int, Field(ge=0, le=65535)] = Field(8188, description="TCP port; 0: any free one")
     front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
     model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")
+    node_providers: str = Field("", description="Services with nodes of their own: their files for browsers are shown")
 
     rest_origin_policy: Literal["strict", "comfyui"] = Field(
         "strict",
@@ -75,6 +76,11 @@ class Settings(KitSettings):
     def max_upload_bytes(self) -> int:
         """Largest request body, bytes."""
         return self.max_upload_mib * MIB
+
+    @property
+    def provider_addresses(self) -> tuple[str, ...]:
+        """Of `node_providers`, in order; the front checks them."""
+        return tuple(part.strip() for part in self.node_providers.split(",") if part.strip())
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
