@@ -20,8 +20,8 @@ from kit.tensors import from_raw, raw_view
 Array = npt.NDArray[Any]
 
 SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "heliograph"
-"""Shared memory objects of any other name belong to other programs, even where they run as the same user."""
+FOREIGN = ("PostgreSQL.", "sem.", "pulse-shm-", "jack-", "lttng-", "nvidia-", "cuda.")
+"""How names of other programs' objects begin, which may belong to the same user; stock KServe clients choose freely."""
 MAX_REGIONS = 1024
 # A POSIX name: one component, optionally after a slash. Nothing else may lead to a file.
 _KEY = re.compile(r"/?[A-Za-z0-9_][A-Za-z0-9_.\-]{0,250}")
@@ -55,9 +55,8 @@ class Region:
 class Regions:
     """Registered regions by name; safe for threads. One in use stays mapped after it was unregistered."""
 
-    def __init__(self, folder: Path = SHARED_MEMORY, prefix: str = PREFIX) -> None:
+    def __init__(self, folder: Path = SHARED_MEMORY) -> None:
         self._folder = folder
-        self._prefix = prefix
         self._lock = threading.Lock()
         self._by_name: dict[str, Region] = {}
 
@@ -67,11 +66,10 @@ class Regions:
             raise InvalidRequest(
                 "a shared memory key is a plain name without path separators", reason="SHARED_MEMORY_KEY", key=key[:64]
             )
-        if not key.removeprefix("/").startswith(self._prefix):
+        if key.removeprefix("/").startswith(FOREIGN):
             raise InvalidRequest(
-                f"shared memory for this server has a name that begins with {self._prefix}",
-                reason="SHARED_MEMORY_KEY", key=key[:64], prefix=self._prefix,
-            )  # fmt: skip
+                "this shared memory object is another program's", reason="SHARED_MEMORY_KEY", key=key[:64]
+            )
         with self._lock:
             if name in self._by_name:
                 raise Conflict(

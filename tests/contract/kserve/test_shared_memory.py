@@ -43,7 +43,7 @@ class Shared:
 
 @pytest.fixture
 def region(bench: Bench) -> Iterator[Shared]:
-    name = f"heliograph-test-{uuid.uuid4().hex}"
+    name = f"test-{uuid.uuid4().hex}"
     handle = shm.create_shared_memory_region(name, f"/{name}", SIZE)
     bench.client.register_system_shared_memory(name, f"/{name}", SIZE)
     yield Shared(name, f"/{name}", handle)
@@ -87,7 +87,7 @@ def test_status(bench: Bench, region: Shared) -> None:
 def test_part_of_an_object(bench: Bench, affine: str) -> None:
     if bench.kind == "triton":
         pytest.skip("Triton 2.51 adds the offset of a region twice: register whole objects there")
-    name = f"heliograph-test-{uuid.uuid4().hex}"
+    name = f"test-{uuid.uuid4().hex}"
     handle = shm.create_shared_memory_region(name, f"/{name}", SIZE)
     bench.client.register_system_shared_memory(name, f"/{name}", 4096, offset=8192)
     x = images()

@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_reads_without_a_copy_and_writes(folder: Path) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("r", "/thing", 16, 1024)
     view = shared.read("r", 0, 16, "UINT8", (16,))
     assert view.tolist() == list(range(16, 32))
@@ -33,7 +33,7 @@ def test_reads_without_a_copy_and_writes(folder: Path) -> None:
 
 def test_shared_memory_of_other_programs(folder: Path) -> None:
     """PostgreSQL's, a browser's, a semaphore: same machine, same user, not ours."""
-    for key in ("thing", "/PostgreSQL.1234", "sem.x", ".heliograph-1", "xheliograph-1"):
+    for key in ("/PostgreSQL.1234", "sem.x", ".org.chromium.x"):
         (folder / key.strip("/")).write_bytes(bytes(64))
         with pytest.raises(InvalidRequest) as caught:
             Regions(folder).register("r", key, 0, 16)
@@ -55,7 +55,7 @@ def test_shared_memory_of_other_users(folder: Path) -> None:
 )
 def test_keys_that_are_no_plain_names(folder: Path, key: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        Regions(folder, prefix="").register("r", key, 0, 1)
+        Regions(folder).register("r", key, 0, 1)
     assert caught.value.reason == "SHARED_MEMORY_KEY"
 
 
@@ -65,25 +65,25 @@ def test_links_folders_and_pipes_are_no_shared_memory(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     for key in ("link", "folder", "pipe", "missing"):
         with pytest.raises(InvalidRequest):
-            Regions(folder, prefix="").register("r", key, 0, 1)
+            Regions(folder).register("r", key, 0, 1)
 
 
 @pytest.mark.parametrize(("offset", "byte_size"), [(0, 0), (0, 16385), (16384, 1), (-1, 10), (1 << 62, 1 << 62)])
 def test_more_than_the_object_has(folder: Path, offset: int, byte_size: int) -> None:
     with pytest.raises(InvalidRequest):
-        Regions(folder, prefix="").register("r", "thing", offset, byte_size)
+        Regions(folder).register("r", "thing", offset, byte_size)
 
 
 @pytest.mark.parametrize(("offset", "byte_size"), [(100, 1), (96, 8), (-4, 4), (0, -4), (1 << 62, 4)])
 def test_more_than_the_region_has(folder: Path, offset: int, byte_size: int) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("r", "thing", 0, 100)
     with pytest.raises(InvalidRequest):
         shared.read("r", offset, byte_size, "UINT8", (byte_size,))
 
 
 def test_output_larger_than_its_room(folder: Path) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("r", "thing", 0, 100)
     with pytest.raises(InvalidRequest):
         shared.write("r", 0, 8, np.zeros(3, np.float32))
@@ -92,7 +92,7 @@ def test_output_larger_than_its_room(folder: Path) -> None:
 
 
 def test_an_object_cut_short_is_noticed(folder: Path) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("r", "thing", 0, 16384)
     os.truncate(folder / "thing", 4096)
     with pytest.raises(InvalidRequest) as caught:
@@ -101,7 +101,7 @@ def test_an_object_cut_short_is_noticed(folder: Path) -> None:
 
 
 def test_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("a", "thing", 0, 10)
     with pytest.raises(Conflict):
         shared.register("a", "thing", 0, 10)
@@ -119,7 +119,7 @@ def test_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_region_in_use_outlives_its_name(folder: Path) -> None:
-    shared = Regions(folder, prefix="")
+    shared = Regions(folder)
     shared.register("a", "thing", 0, 10)
     view = shared.read("a", 0, 4, "UINT8", (4,))
     shared.unregister("a")
