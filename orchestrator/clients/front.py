@@ -192,5 +192,6 @@ class FrontLink:
         self._more.set()  # it may have been the last that a leaving worker waits for
 
     def _forget(self, lease_id: str) -> None:
-        for held in (self._reports, self._on_cancel, self._on_lost):
-            held.pop(lease_id, None)  # type: ignore[attr-defined]  # dicts of different values
+        self._reports.pop(lease_id, None)
+        self._on_cancel.pop(lease_id, None)
+        self._on_lost.pop(lease_id, None)
