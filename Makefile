@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 
 .DEFAULT_GOAL := check
 .PHONY: check install up lint buf buf-breaking gen gen-check catalogue-check graphs-check \
-        test test-unit test-stack parity bench triton-install triton docs docs-check docs-site train evaluate clean
+        test test-unit test-stack parity comfyui-tests bench triton-install triton docs docs-check docs-site train evaluate clean
 
 check: lint test
 
@@ -59,12 +59,14 @@ catalogue-check: install
 docs: install
 	$(BIN)/python -m cli.settings_reference
 	$(BIN)/python -m cli.features
+	$(BIN)/python -m cli.nodes_table
 	$(BIN)/python -m cli.calls_drawing
 	$(BIN)/python -m rest_bridge.openapi
 
 docs-check: install
 	$(BIN)/python -m cli.settings_reference --check
 	$(BIN)/python -m cli.features --check
+	$(BIN)/python -m cli.nodes_table --check
 	$(BIN)/python -m cli.calls_drawing --check
 	$(BIN)/python -m rest_bridge.openapi --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -87,6 +89,11 @@ test-unit: install
 # Every reference case that our nodes reach; long. Needs ../shared/reference or HELIOGRAPH_REFERENCE.
 parity: install
 	$(BIN)/python -m tests.golden.parity
+
+# ComfyUI's own execution tests against Heliograph; they are not ours and need a checkout.
+comfyui-tests: install
+	@test -d "$(COMFYUI)/tests/execution" || { echo 'name a checkout: make comfyui-tests COMFYUI=/path/to/ComfyUI'; exit 2; }
+	$(BIN)/python -m tests.comfyui.run "$(COMFYUI)"
 
 bench: install
 	$(BIN)/python -m bench

@@ -15,6 +15,7 @@ BENCHES = {
     "latency": "From submit to the first node",
     "startup": "From `heliograph up` to the first answer",
     "prompts": "Model-free prompts per second",
+    "polling": "What pollers wait for while runs are queued",
 }
 
 

@@ -34,7 +34,7 @@ def diagnose() -> int:
     """Print every finding; returns 1 if something is bad."""
     console = Console()
     worst = 0
-    for check in (python, packages, folders, models, shared_memory, ports, triton):
+    for check in (python, packages, folders, models, node_packs, shared_memory, ports, triton):
         for finding in check():
             sign = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}[finding.level]
             console.print(f"{sign} {finding.what}", highlight=False)
@@ -95,6 +95,20 @@ def _starter(catalogue: Catalogue) -> Iterator[Finding]:
             yield Finding("warn", f"{file} is missing", starter.ADVICE)
         except HeliographError as problem:
             yield Finding("bad", f"{file} is damaged", problem.message)
+
+
+def node_packs() -> Iterator[Finding]:
+    """Node packs that `heliograph up` would serve; whether they can be loaded only `heliograph nodes check` says."""
+    from cli.up import UpSettings
+    from node_host.packs.find import find_packs
+
+    for path in UpSettings.load().paths:
+        try:
+            names = ", ".join(pack.name for pack in find_packs([path]))
+        except HeliographError as problem:
+            yield Finding("bad", f"node packs: {path}", problem.message)
+            continue
+        yield Finding("ok", f"node packs: {names}", f"`heliograph nodes check {path}` says what they have")
 
 
 def shared_memory() -> Iterator[Finding]:

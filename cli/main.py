@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+nodes = typer.Typer(help="ComfyUI's node packs, unmodified, in processes of their own.", no_args_is_help=True)
+app.add_typer(nodes, name="nodes")
+
 Server = Annotated[str, typer.Option(help="host:port of the gRPC API", envvar="HELIOGRAPH_FRONT_ADDRESS")]
 
 
@@ -28,11 +31,39 @@ def up(
     external_triton: Annotated[
         bool, typer.Option(help="use the Triton at HELIOGRAPH_TRITON_ADDRESS, start none here")
     ] = False,
+    custom_nodes: Annotated[
+        list[Path] | None,
+        typer.Option(help="node pack, or folder of packs, served in a process of its own; repeatable"),
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     from cli.up import run_services
 
-    raise typer.Exit(run_services(workers=workers, serving=serving, external_triton=external_triton))
+    raise typer.Exit(run_services(workers, serving, external_triton, custom_nodes or ()))
+
+
+Packs = Annotated[list[Path], typer.Argument(help="pack (folder or .py file), or folder of packs; repeatable")]
+Python = Annotated[Path | None, typer.Option(help="interpreter of the packs' own virtual environment")]
+
+
+@nodes.command("serve")
+def nodes_serve(
+    paths: Packs,
+    listen: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:8195",
+    python: Python = None,
+) -> None:
+    """Serve packs until Ctrl-C; name the address in HELIOGRAPH_NODE_PROVIDERS."""
+    from cli.nodes import serve_packs
+
+    raise typer.Exit(serve_packs(paths, listen, python))
+
+
+@nodes.command("check")
+def nodes_check(paths: Packs, python: Python = None) -> None:
+    """Load packs and say what they have, and what cannot be had here."""
+    from cli.nodes import check_packs
+
+    raise typer.Exit(check_packs(paths, python))
 
 
 @app.command()

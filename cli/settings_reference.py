@@ -10,13 +10,20 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from cli.up import UpSettings
 from kit.settings import KitSettings, env_example, variable
 from model_service.app.settings import ModelServiceSettings
 from orchestrator.app.settings import FrontSettings, WorkerSettings
 from rest_bridge.app.settings import Settings as BridgeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-CLASSES: tuple[type[KitSettings], ...] = (FrontSettings, WorkerSettings, ModelServiceSettings, BridgeSettings)
+CLASSES: tuple[type[KitSettings], ...] = (
+    FrontSettings,
+    WorkerSettings,
+    ModelServiceSettings,
+    BridgeSettings,
+    UpSettings,
+)
 HEAD = """# Settings
 
 Environment variables; wrong ones stop the start with a list of every problem. Printed by code: do not edit.

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from kit.errors import InvalidRequest, Unready
+from kit.settings import KitSettings
 
 MAX_BACKOFF_S = 15.0
 STABLE_S = 20.0
@@ -20,6 +24,19 @@ WORKER_DRAIN_S = 30.0
 DRAIN_S = 20.0
 TETHER = Path(__file__).with_name("tether.py")
 TRITON_LAUNCHER = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "serve.py"
+
+
+class UpSettings(KitSettings):
+    """`heliograph up`: what it starts beside our own services."""
+
+    custom_nodes: str = Field(
+        "", description="Paths of ComfyUI's node packs, or of folders of packs, with : between; each gets a process"
+    )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of `custom_nodes`, in order."""
+        return tuple(Path(path) for path in self.custom_nodes.split(os.pathsep) if path.strip())
 
 
 @dataclass
@@ -55,11 +72,14 @@ class Service:
             self.start(now)
 
 
-def services(workers: int, serving: str, external_triton: bool = False) -> list[Service]:
+def services(
+    workers: int, serving: str, external_triton: bool = False, custom_nodes: Sequence[Path] = ()
+) -> list[Service]:
     """What runs on one machine, in the order in which it is started."""
     if serving not in ("embedded", "triton"):
         raise InvalidRequest("serving is either embedded or triton", serving=serving)
     environment = {**os.environ, "HELIOGRAPH_SERVING": serving}
+    hosts = _hosts(custom_nodes, environment)
     python = sys.executable
     found = [
         Service("front", (python, "-m", "orchestrator.app.front"), environment),
@@ -75,12 +95,40 @@ def services(workers: int, serving: str, external_triton: bool = False) -> list[
         if not TRITON_LAUNCHER.exists() or not TRITON_LAUNCHER.parents[2].joinpath(".venv-triton").is_dir():
             raise Unready("no Triton is installed here: run `make triton-install`, or name one with --external-triton")
         found.insert(2, Service("triton", (python, str(TRITON_LAUNCHER)), environment))
-    return found
+    return found + hosts
 
 
-def run_services(workers: int, serving: str, external_triton: bool = False) -> int:
+def _hosts(paths: Sequence[Path], environment: dict[str, str]) -> list[Service]:
+    """A process for each path; front and workers get their addresses by the environment."""
+    from cli.nodes import host_command
+
+    every = [*UpSettings.load().paths, *paths]
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(every))]
+    hosts = [
+        Service(f"nodes-{path.name}", host_command([path], address), environment)
+        for path, address in zip(every, addresses)
+    ]
+    if hosts:
+        others = environment.get("HELIOGRAPH_NODE_PROVIDERS", "")
+        environment["HELIOGRAPH_NODE_PROVIDERS"] = ",".join([*filter(None, [others]), *addresses])
+    return hosts
+
+
+def _free_ports(count: int) -> list[int]:
+    """Distinct ones; a host that finds its own taken meanwhile ends, and is started again once it is free."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def run_services(workers: int, serving: str, external_triton: bool = False, custom_nodes: Sequence[Path] = ()) -> int:
     """Supervise until SIGINT or SIGTERM, then drain; returns the exit status."""
-    running = services(workers, serving, external_triton)
+    running = services(workers, serving, external_triton, custom_nodes)
     stop = False
 
     def request_stop(_signal: int, _frame: object) -> None:

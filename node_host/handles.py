@@ -32,9 +32,13 @@ class Handles:
         with self._lock:
             self._held.pop(holder, None)
 
-    def keep(self, holder: str, value: Any) -> HandleRef:
-        """A new id. Raises HandleLost if the holder is gone, MemoryError if it holds too many."""
-        ref = HandleRef(secrets.token_hex(12), int(getattr(value, "nbytes", 0)))
+    def keep(self, holder: str, value: Any, size_bytes: int | None = None) -> HandleRef:
+        """A new id; without a size it is the value's own `nbytes`.
+
+        Raises HandleLost if the holder is gone, MemoryError if it holds too many.
+        """
+        size = int(getattr(value, "nbytes", 0)) if size_bytes is None else size_bytes
+        ref = HandleRef(secrets.token_hex(12), size)
         with self._lock:
             held = self._held.get(holder)
             if held is None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from heliograph.graph.v1 import node_provider_pb2 as pb
@@ -34,6 +35,7 @@ from node_host.nodes import (
     taken_by,
 )
 from node_host.values import CallValues
+from node_host.web import WEB_CHUNK_BYTES, WebFolders
 
 _LOG = logging.getLogger("heliograph.provider")
 _UNREAD_S = 60.0  # a result in shared memory that nobody fetched
@@ -44,7 +46,18 @@ _SCHEDULES = {"cpu": pb.SCHEDULE_CPU, "accelerator": pb.SCHEDULE_ACCELERATOR, "a
 class Provider(rpc.NodeProviderServicer):
     """Nodes by class; they may be replaced while it serves. Make it inside the event loop."""
 
-    def __init__(self, nodes: Iterable[ProvidedNode], *, threads: int = 4, shared_memory: bool = True) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[ProvidedNode],
+        *,
+        threads: int = 4,
+        shared_memory: bool = True,
+        values: type[CallValues] = CallValues,
+        web: Mapping[str, Path] | None = None,
+    ) -> None:
+        """`web`: folders of files for browsers, by the name that they have below /extensions."""
+        self._values = values
+        self._web = WebFolders(web or {})
         self._nodes: dict[str, ProvidedNode] = {}
         self._changed = asyncio.Event()
         self._ending = False
@@ -97,7 +110,7 @@ class Provider(rpc.NodeProviderServicer):
         """See node_provider.proto."""
         incoming, request = await _received(requests)
         node = self._node(request.class_type)
-        values = CallValues(self.handles, request.holder, lists=node.input_is_list)
+        values = self._values(self.handles, request.holder, lists=node.input_is_list)
         reports: asyncio.Queue[pb.ExecuteResponse] = asyncio.Queue(_WAITING_REPORTS)
         call = self._call(request, reports)
         work = asyncio.create_task(self._run(node, call, values, incoming, request))
@@ -125,9 +138,14 @@ class Provider(rpc.NodeProviderServicer):
         node = self._node(request.class_type)
         if node.lazy is None:
             return pb.CheckLazyResponse()
-        values = CallValues(self.handles, request.holder, lists=node.input_is_list)
-        inputs = await self._inputs(values, incoming, request)
-        needed = await self._called(node.lazy, partial(node.lazy, self._call(request, None), **inputs))
+        values = self._values(self.handles, request.holder, lists=node.input_is_list)
+        try:
+            inputs = await self._inputs(values, incoming, request)
+            needed = await self._called(node.lazy, partial(node.lazy, self._call(request, None), **inputs))
+        except HandleLost:
+            return pb.CheckLazyResponse(error=pb.NodeError(type="HandleLost", handle_lost=True))
+        except Exception as error:  # noqa: BLE001  # boundary: told to the engine, which tells the client
+            return pb.CheckLazyResponse(error=_error(error))
         return pb.CheckLazyResponse(needed=list(needed or ()))
 
     async def Validate(self, request: pb.ValidateRequest, context: Any) -> pb.ValidateResponse:
@@ -154,6 +172,17 @@ class Provider(rpc.NodeProviderServicer):
         answer = await self._called(node.fingerprint, partial(call_with, node.fingerprint, _plain(request.inputs)))
         return pb.FingerprintResponse(fingerprint=as_fingerprint(answer))
 
+    async def ListWebFiles(self, request: pb.ListWebFilesRequest, context: Any) -> pb.ListWebFilesResponse:
+        """See node_provider.proto."""
+        found = await asyncio.to_thread(self._web.files)
+        return pb.ListWebFilesResponse(files=[pb.WebFile(path=path, size_bytes=size) for path, size in found])
+
+    async def ReadWebFile(self, request: pb.ReadWebFileRequest, context: Any) -> AsyncIterator[pb.ReadWebFileResponse]:
+        """See node_provider.proto."""
+        content = await asyncio.to_thread(self._web.read, request.path)
+        for at in range(0, max(1, len(content)), WEB_CHUNK_BYTES):
+            yield pb.ReadWebFileResponse(contents=content[at : at + WEB_CHUNK_BYTES])
+
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
         """See node_provider.proto."""
         self.handles.release(request.holder, request.handle_ids)
@@ -164,7 +193,7 @@ class Provider(rpc.NodeProviderServicer):
     ) -> tuple[pb.ExecuteResponse, Outgoing | None]:
         try:
             inputs = await self._inputs(values, incoming, request)
-            values.came(inputs)
+            values.came(inputs, lambda name: incoming.unpack(request.inputs[name]))
             found = await self._called(node.function, partial(node.function, call, **inputs))
             outcome, outgoing = await asyncio.to_thread(
                 packed, partial(_outcome, node, found), values.outward, self._probe is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ _WIRE = (Blocked, FileName, HandleRef, HostRef, NodeLink, SameAs)
 class CallValues:
     """Translates the values of one call."""
 
+    WIRE = _WIRE
+
     def __init__(self, handles: Handles, holder: str, *, lists: bool) -> None:
         self._handles = handles
         self._holder = holder
@@ -28,8 +30,8 @@ class CallValues:
         """Raises HandleLost."""
         return self._handles.get(self._holder, value.id) if isinstance(value, HandleRef) else value
 
-    def came(self, inputs: Mapping[str, Any]) -> None:
-        """Remembers what came in, so that it need not travel back."""
+    def came(self, inputs: Mapping[str, Any], again: Callable[[str], Any] | None = None) -> None:
+        """Remembers what came in, so that it need not travel back; `again` reads an input once more."""
         for name, value in inputs.items():
             self._remember(value, SameAs(name))
             if self._lists and isinstance(value, list):
@@ -51,8 +53,12 @@ class CallValues:
 
     def _keep(self, value: Any) -> HandleRef:
         if id(value) not in self._kept:
-            self._kept[id(value)] = (value, self._handles.keep(self._holder, value))
+            self._kept[id(value)] = (value, self._handles.keep(self._holder, value, self._size_of(value)))
         return self._kept[id(value)][1]
+
+    def _size_of(self, value: Any) -> int | None:
+        """Bytes that the engine's cache counts; None: the value's own `nbytes`."""
+        return None
 
     def _remember(self, value: Any, same: SameAs) -> None:
         # Numbers and texts are not worth it; equal objects of these are often one.

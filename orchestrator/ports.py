@@ -94,7 +94,7 @@ class Artifacts(Protocol):
 
 @dataclass(frozen=True)
 class PreviewImage:
-    """An encoded picture of work in progress; `media_type` image/jpeg or image/png."""
+    """An encoded picture of work in progress, or a line of text: image/jpeg, image/png or text/plain (UTF-8)."""
 
     media_type: str
     data: bytes
@@ -122,6 +122,8 @@ class Ctx:
     settings: Mapping[str, object] = field(default_factory=dict)
     graph: Mapping[str, object] = field(default_factory=dict)
     """Every node of the run as JSON, those that others expanded into included (hidden input DYNPROMPT)."""
+    show_text: Callable[[str], None] = field(default=lambda _text: None)
+    """Shows a line on the node while it works; nothing of it is kept."""
     call_index: int = 0
     """Which call of the node this is, where inputs are lists."""
 

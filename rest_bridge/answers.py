@@ -30,9 +30,9 @@ def text(body: str, status: int, headers: dict[str, str] | None = None) -> Respo
     return Response(body, status, {"content-type": TEXT_TYPE, **(headers or {})})
 
 
-def trouble() -> Response:
-    """The 500 that ComfyUI sends for requests it cannot read."""
-    return text(TROUBLE, 500)
+def trouble(problem: str = "") -> Response:
+    """The 500 that ComfyUI sends for requests it cannot read; `problem`, where it is known, follows its text."""
+    return text(f"{TROUBLE}\n\n{problem}" if problem else TROUBLE, 500)
 
 
 def error_answer(error: HeliographError) -> Response:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rest_bridge.catalogue import NodeCatalogue
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.logbook import Logbook
+from rest_bridge.pack_files import PackFiles
 from rest_bridge.pictures import Darkroom
+from rest_bridge.queue_view import QueueView
 from rest_bridge.sockets import Sockets
 from rest_bridge.templates import Templates
 from rest_bridge.users.files import UserFiles
@@ -26,6 +29,8 @@ class Bridge:
     runs: Runs
     artifacts: Artifacts
     models: Models
+    queue: QueueView
+    catalogue: NodeCatalogue
     sockets: Sockets
     delivery: Delivery
     darkroom: Darkroom
@@ -33,6 +38,7 @@ class Bridge:
     preferences: Preferences
     templates: Templates
     logbook: Logbook
+    pack_files: PackFiles
     max_upload_bytes: int
     body_stall_s: float
     ui: WebUi | None = None

@@ -23,6 +23,7 @@ from kit.status import from_rpc_error
 CHUNK_BYTES = 512 * 1024
 # History is read in pages: all of it need not fit into one message.
 _PAGE = 64
+_SUMMARIES = 1000
 _TOO_LARGE = "ANSWER_TOO_LARGE"
 
 _Response = TypeVar("_Response")
@@ -61,18 +62,19 @@ class Runs:
         """Stores a run. Raises InvalidPrompt, Conflict, Busy, Unready."""
         return await _call(self._stub.SubmitRun, request, self._timeout_s)
 
-    async def queue(self, timeout_s: float | None = None) -> graph.ListQueueResponse:
-        """Running and pending runs."""
-        return await _call(self._stub.ListQueue, graph.ListQueueRequest(), timeout_s or self._timeout_s)
+    async def queue(self, *, without_prompts: bool = False, known_version: str = "") -> graph.ListQueueResponse:
+        """Running and pending runs; none are listed if they are those of `known_version`."""
+        request = graph.ListQueueRequest(without_prompts=without_prompts, known_version=known_version)
+        return await _call(self._stub.ListQueue, request, self._timeout_s)
 
     async def explain(self, request: graph.ExplainRunRequest) -> graph.ExplainRunResponse:
         """What a workflow would do. Raises InvalidPrompt, Unsupported, Unready."""
         return await _call(self._stub.ExplainRun, request, self._timeout_s)
 
-    async def unfinished(self) -> int:
+    async def unfinished(self, timeout_s: float | None = None) -> int:
         """How many runs run or wait."""
         request = graph.ListQueueRequest(counts_only=True)
-        response: graph.ListQueueResponse = await _call(self._stub.ListQueue, request, self._timeout_s)
+        response: graph.ListQueueResponse = await _call(self._stub.ListQueue, request, timeout_s or self._timeout_s)
         return response.running_count + response.pending_count
 
     async def get(self, run_id: str) -> graph.Run | None:
@@ -115,6 +117,28 @@ class Runs:
                 break
             size = _PAGE
 
+    async def finished(
+        self, selection: graph.HistorySelection, start: int, wanted: int | None
+    ) -> tuple[list[graph.Run], int]:
+        """Of a selection, without what was submitted: at most `wanted` from the `start`th on; and how many it has."""
+        size, runs, total = _SUMMARIES, list[graph.Run](), 0
+        while wanted is None or len(runs) < wanted:
+            size = size if wanted is None else min(size, wanted - len(runs))
+            request = graph.ListHistoryRequest(max_items=size, offset=start + len(runs), selection=selection)
+            try:
+                response: graph.ListHistoryResponse = await _call(self._stub.ListHistory, request, self._timeout_s)
+            except InvalidRequest as error:  # big outcomes: the front tells how many fit into one message
+                if error.reason != _TOO_LARGE or not 0 < int(error.facts.get("fits", "0")) < size:
+                    raise
+                size = int(error.facts["fits"])
+                continue
+            runs += response.runs
+            total = response.total
+            if len(response.runs) < size:
+                break
+            size = _SUMMARIES
+        return runs, total
+
     async def _history_page(self, max_items: int, offset: int | None) -> list[graph.Run]:
         request = graph.ListHistoryRequest(max_items=max_items, offset=offset)
         return list((await _call(self._stub.ListHistory, request, self._timeout_s)).runs)
@@ -142,8 +166,13 @@ class Runs:
             self._stub.DeleteHistory, graph.DeleteHistoryRequest(run_ids=run_ids, all=everything), self._timeout_s
         )
 
-    async def object_info(self, node_type: str = "") -> bytes:
-        """`/object_info` as JSON text; one class or all."""
+    async def object_info_all(self, known_version: str) -> graph.ListNodeTypesResponse:
+        """All node classes, gzipped; without a text if they are those of `known_version`."""
+        request = graph.ListNodeTypesRequest(known_version=known_version, gzipped=True)
+        return await _call(self._stub.ListNodeTypes, request, self._timeout_s)
+
+    async def object_info(self, node_type: str) -> bytes:
+        """`/object_info` of one class as JSON text."""
         request = graph.ListNodeTypesRequest(node_type=node_type)
         response: graph.ListNodeTypesResponse = await _call(self._stub.ListNodeTypes, request, self._timeout_s)
         return response.object_info_json

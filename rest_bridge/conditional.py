@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -52,6 +53,20 @@ def plan(headers: Mapping[str, str], file: FileState) -> Plan:
     if wanted is None or not _range_applies(headers.get("if-range"), file):
         return Plan(200, 0, file.size)
     return _part(wanted, file.size)
+
+
+def is_current(headers: Mapping[str, str], etag: str) -> bool:
+    """Whether the client has what this tag (weak or not) names."""
+    return "if-none-match" in headers and _names(headers["if-none-match"], etag.removeprefix("W/"))
+
+
+def accepts_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether the client takes a gzipped body."""
+    for part in headers.get("accept-encoding", "").lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() in ("gzip", "*"):
+            return _REFUSED.fullmatch(weight.strip()) is None
+    return False
 
 
 def _part(wanted: str, size: int) -> Plan:

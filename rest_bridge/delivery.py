@@ -97,6 +97,9 @@ class Delivery:
             self._legacy_preview(event, held)
 
     def _preview(self, event: events.RunEvent, run: _Active) -> None:
+        if event.preview.media_type == "text/plain":
+            self._send(self._audience(event, "preview"), messages.node_text(event.preview), passing=True)
+            return
         if run.held is not None:
             self._legacy_preview(event, run.held)
         run.held = event.preview

@@ -100,7 +100,7 @@ class Feed:
     async def reconcile(self) -> None:
         """Compares what we believe with what the front stores. Raises HeliographError when it cannot be asked."""
         changes = self._delivery.changes
-        queue = await self._runs.queue()
+        queue = await self._runs.queue(without_prompts=True)
         if self._delivery.changes == changes and self._delivery.remaining != translate.remaining(queue):
             self._delivery.queue_changed(translate.remaining(queue))
         unfinished = {run.run_id for run in (*queue.running, *queue.pending)}

@@ -16,7 +16,7 @@ _TYPES.add_type("image/avif", ".avif")
 _TYPES.add_type("audio/flac", ".flac")
 _TYPES.add_type("video/x-matroska", ".mkv")
 _PASSIVE_KINDS = ("image/", "audio/", "video/", "font/", "model/")
-_PASSIVE_TYPES = frozenset({"text/plain", "text/csv", "application/json", "application/pdf", "application/zip"})
+_PASSIVE_TYPES = frozenset({"text/plain", "text/csv", "application/json", "application/zip"})
 _UNKNOWN = "application/octet-stream"
 
 
@@ -54,7 +54,7 @@ def upload_name(filename: str) -> str | None:
 
 
 def content_type(filename: str) -> str:
-    """Media type by ending; whatever a browser could run (html, xml, scripts, styles) is octet-stream."""
+    """Media type by ending; whatever a browser could run (html, xml, pdf, scripts, styles) is octet-stream."""
     guessed, encoding = _TYPES.guess_type(filename)
     if guessed is None or encoding is not None:
         return _UNKNOWN

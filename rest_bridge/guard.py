@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rest_bridge.caching import cache_control
 
 Policy = Literal["strict", "comfyui"]
+# urlsplit would take `[::1].evil.example` for an address of ours.
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]@/?#\\:\s]+))(?::(?P<port>[0-9]{0,5}))?")
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class OriginRules:
         name = _split(host)[0]
         return name in self.allowed_hosts or _is_loopback(name) or name == local_address
 
+    def allows_fetch(self, headers: Headers) -> bool:
+        """False for what a page of another site loads into itself (pictures, frames, scripts): it tells no Origin."""
+        if self.policy == "comfyui" or self.cors_origin or headers.get("sec-fetch-site") != "cross-site":
+            return True
+        return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
     def cors_headers(self) -> dict[str, str]:
         """Headers of every answer; none without a CORS origin."""
         if not self.cors_origin:
@@ -74,7 +84,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not self._rules.allows(headers.get("host"), headers.get("origin"), (scope.get("server") or ("",))[0]):
+        address = (scope.get("server") or ("",))[0]
+        if not self._rules.allows(headers.get("host"), headers.get("origin"), address) or not self._rules.allows_fetch(
+            headers
+        ):
             await _refuse(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
@@ -151,11 +164,10 @@ def _same_place(host: str, origin: str) -> bool:
 
 def _split(host: str) -> tuple[str, int | None]:
     """Lower-case name without brackets, and port; an unreadable header is a name nobody has."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return (parts.hostname or "").lower(), parts.port
-    except ValueError:
+    found = _HOST.fullmatch(host)
+    if found is None or (found["port"] and int(found["port"]) > _LAST_PORT):
         return "", None
+    return (found["address"] or found["name"]).lower(), int(found["port"]) if found["port"] else None
 
 
 def _is_loopback(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.graph.v1 import event_pb2 as events
@@ -15,7 +15,7 @@ SORT_KEYS = ("created_at", "execution_duration")
 SORT_ORDERS = ("asc", "desc")
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 
-_STATUS_OF: Mapping[int, str] = {
+_STATUS_OF: Mapping[events.RunState.ValueType, str] = {
     events.RUN_STATE_PENDING: "pending",
     events.RUN_STATE_RUNNING: "in_progress",
     events.RUN_STATE_SUCCEEDED: "completed",
@@ -42,15 +42,38 @@ class Asked:
     offset: int
 
 
-def summaries(runs: Iterable[graph.Run], asked: Asked) -> list[Job]:
-    """The jobs among these runs that are asked for, in no order. Parses JSON: call it in a thread for many."""
-    found = []
-    for run in runs:
-        if _STATUS_OF.get(run.state) in asked.statuses:
-            job = summary(run)
-            if asked.workflow_id is None or job.get("workflow_id") == asked.workflow_id:
-                found.append(job)
-    return found
+def chosen(jobs: Iterable[Job], asked: Asked) -> list[Job]:
+    """Those that are asked for."""
+    return [
+        job for job in jobs if job["status"] in asked.statuses and asked.workflow_id in (None, job.get("workflow_id"))
+    ]
+
+
+def selection(asked: Asked) -> graph.HistorySelection:
+    """What to ask the front for of those that have ended."""
+    return graph.HistorySelection(
+        states=[state for state, word in _STATUS_OF.items() if word in asked.statuses & FINISHED],
+        workflow_id=asked.workflow_id,
+        order=graph.HISTORY_ORDER_DURATION if asked.sort_by == "execution_duration" else graph.HISTORY_ORDER_CREATED,
+        descending=asked.newest_first,
+    )
+
+
+def merged(
+    waiting: Sequence[Job], ended: Iterable[graph.Run], asked: Asked, skip: int, total: int
+) -> dict[str, object]:
+    """Answer of GET /api/jobs: those that wait or run, and of `total` ended ones a part from the `skip`th on."""
+    found = {job["id"]: job for job in waiting}
+    alone = len(found)
+    for run in ended:
+        alone -= run.run_id in found
+        found[run.run_id] = summary(run)
+    part = page(list(found.values()), replace(asked, offset=asked.offset - skip))
+    shown = part["jobs"]
+    assert isinstance(shown, list)
+    more = asked.offset + len(shown) < total + alone
+    part["pagination"] = {"offset": asked.offset, "limit": asked.limit, "total": total + alone, "has_more": more}
+    return part
 
 
 def page(jobs: Sequence[Job], asked: Asked) -> dict[str, object]:
@@ -148,6 +171,8 @@ def _failure(run: graph.Run) -> object:
 
 
 def _workflow_id(run: graph.Run) -> str | None:
+    if run.workflow_id:
+        return run.workflow_id
     found: object = _parsed(run.extra_data_json, {})
     for key in ("extra_pnginfo", "workflow", "id"):
         found = found.get(key) if isinstance(found, dict) else None

@@ -14,6 +14,7 @@ from heliograph.graph.v1 import event_pb2 as events
 from rest_bridge import translate
 
 _PREVIEW_IMAGE = 1
+_TEXT = 3
 _PREVIEW_WITH_METADATA = 4
 _FORMATS = {"image/jpeg": 1, "image/png": 2}
 
@@ -61,6 +62,12 @@ def of_event(event: events.RunEvent) -> str | None:
 def legacy_preview(preview: events.Preview) -> bytes:
     """Binary frame 1: format number, picture (starts at byte 8)."""
     return struct.pack(">II", _PREVIEW_IMAGE, _FORMATS.get(preview.media_type, 1)) + preview.image
+
+
+def node_text(preview: events.Preview) -> bytes:
+    """Binary frame 3: length of the node's id, the id, the text."""
+    node_id = preview.node_id.encode()
+    return struct.pack(">II", _TEXT, len(node_id)) + node_id + preview.image
 
 
 def preview_with_metadata(run_id: str, preview: events.Preview) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import InvalidRequest
+from kit.picture_formats import FORMATS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,10 +46,10 @@ class Darkroom:
             return await asyncio.to_thread(work, *args)
 
     def _open(self, data: bytes) -> Image.Image:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
 
         try:
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if width * height > self._max_pixels:
                 raise InvalidRequest(
@@ -63,7 +64,9 @@ class Darkroom:
             raise InvalidRequest(
                 "the picture has more pixels than this server decodes", reason="IMAGE_TOO_LARGE", limit=self._max_pixels
             ) from problem
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as problem:
+        except (InvalidRequest, MemoryError):
+            raise
+        except Exception as problem:  # boundary: decoders raise errors of all kinds; the client is told
             raise InvalidRequest("the file is not a picture that can be read", reason="NOT_AN_IMAGE") from problem
         return image
 

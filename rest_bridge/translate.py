@@ -47,22 +47,32 @@ def submit_request(body: Mapping[str, object]) -> graph.SubmitRunRequest:
         request.number = _number(number)
     request.front = bool(body.get("front"))
     if body.get("prompt_id") is not None:  # ComfyUI makes the id "None" of null; to us it is no key
-        request.prompt_id = str(body["prompt_id"])
+        request.prompt_id = _word("prompt_id", body["prompt_id"])
     extra = _extra_data(body)
     client = body.get("client_id", extra.get("client_id"))
     if client is not None:
-        request.client_id = str(client)
+        request.client_id = _word("client_id", client)
     request.extra_data_json = dump(extra)
     targets = body.get("partial_execution_targets")
     if targets is not None:
         if not isinstance(targets, list):
             raise InvalidRequest("partial_execution_targets must be a list of node ids", reason="INVALID_TARGETS")
         request.targets_given = True
-        request.partial_execution_targets.extend(str(target) for target in targets)
+        request.partial_execution_targets.extend(_word("partial_execution_targets", target) for target in targets)
     return request
 
 
 _ABSENT = object()
+
+
+def _word(field: str, value: object) -> str:
+    """As Python spells it, which is what ComfyUI does with anything that is no text."""
+    try:
+        word = str(value)
+        word.encode()
+    except ValueError as problem:  # half of a surrogate pair, or a number of too many digits
+        raise InvalidRequest(f"{field} cannot be written as text", reason="INVALID_TEXT", field=field) from problem
+    return word
 
 
 def _prompt(prompt: object) -> Mapping[str, object]:
@@ -70,16 +80,16 @@ def _prompt(prompt: object) -> Mapping[str, object]:
         return prompt
     if prompt == []:  # has no outputs, as an empty object
         return {}
-    raise MalformedRequest
+    raise MalformedRequest("`prompt` must be an object of nodes")
 
 
 def _number(value: object) -> float:
     if not isinstance(value, str | int | float):
-        raise MalformedRequest
+        raise MalformedRequest("`number` must be a number")
     try:
         number = float(value)
     except (ValueError, OverflowError) as problem:
-        raise MalformedRequest from problem
+        raise MalformedRequest("`number` must be a number") from problem
     if not math.isfinite(number):
         raise InvalidRequest("number must be finite", reason="INVALID_NUMBER", number=value)
     return number
@@ -90,7 +100,7 @@ def _extra_data(body: Mapping[str, object]) -> dict[str, object]:
     if isinstance(extra, dict):
         return extra
     if "client_id" in body:
-        raise MalformedRequest
+        raise MalformedRequest("`extra_data` must be an object")
     if extra is None:
         return {}
     raise InvalidRequest("extra_data must be an object", reason="INVALID_EXTRA_DATA")
@@ -115,14 +125,9 @@ def exec_info(remaining: int) -> dict[str, object]:
     return {"exec_info": {"queue_remaining": remaining}}
 
 
-def queue(response: graph.ListQueueResponse) -> bytes:
-    """Answer of GET /queue."""
-    return _join_object(
-        {
-            "queue_running": _join_list(_queue_item(run) for run in response.running),
-            "queue_pending": _join_list(_queue_item(run) for run in response.pending),
-        }
-    )
+def queue(running: Iterable[bytes], pending: Iterable[bytes]) -> bytes:
+    """Answer of GET /queue, of items as `queue_item` makes them."""
+    return _join_object({"queue_running": _join_list(running), "queue_pending": _join_list(pending)})
 
 
 def remaining(response: graph.ListQueueResponse) -> int:
@@ -223,7 +228,7 @@ def _cpu_device(system: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def _queue_item(run: graph.Run) -> bytes:
+def queue_item(run: graph.Run) -> bytes:
     """[number, id, prompt, extra_data, outputs_to_execute]: exactly five entries."""
     return _join_list(
         (
@@ -246,7 +251,7 @@ def _history_entry(run: graph.Run) -> bytes:
     )
     return _join_object(
         {
-            "prompt": _queue_item(run),
+            "prompt": queue_item(run),
             "outputs": run.outputs_json or _NO_OBJECT,
             "status": status,
             "meta": run.meta_json or _NO_OBJECT,

@@ -20,6 +20,8 @@ from kit.tensors import from_raw, raw_view
 Array = npt.NDArray[Any]
 
 SHARED_MEMORY = Path("/dev/shm")
+FOREIGN = ("PostgreSQL.", "sem.", "pulse-shm-", "jack-", "lttng-", "nvidia-", "cuda.")
+"""How names of other programs' objects begin, which may belong to the same user; stock KServe clients choose freely."""
 MAX_REGIONS = 1024
 # A POSIX name: one component, optionally after a slash. Nothing else may lead to a file.
 _KEY = re.compile(r"/?[A-Za-z0-9_][A-Za-z0-9_.\-]{0,250}")
@@ -63,6 +65,10 @@ class Regions:
         if not _KEY.fullmatch(key):
             raise InvalidRequest(
                 "a shared memory key is a plain name without path separators", reason="SHARED_MEMORY_KEY", key=key[:64]
+            )
+        if key.removeprefix("/").startswith(FOREIGN):
+            raise InvalidRequest(
+                "this shared memory object is another program's", reason="SHARED_MEMORY_KEY", key=key[:64]
             )
         with self._lock:
             if name in self._by_name:
@@ -116,7 +122,10 @@ def _map(path: Path, key: str, offset: int, byte_size: int) -> mmap.mmap:
             "unable to open shared memory region", reason="SHARED_MEMORY_KEY", key=key, cause=error.strerror
         ) from None
     try:
-        size = os.fstat(descriptor).st_size
+        facts = os.fstat(descriptor)
+        if facts.st_uid != os.geteuid():  # as root we could open everybody's
+            raise InvalidRequest("this shared memory object is another user's", reason="SHARED_MEMORY_KEY", key=key)
+        size = facts.st_size
         if offset < 0 or byte_size <= 0 or offset + byte_size > size:
             raise InvalidRequest(
                 "the shared memory object is smaller than the region", reason="SHARED_MEMORY_BOUNDS",

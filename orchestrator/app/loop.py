@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from kit import telemetry
 from kit.errors import HeliographError, Stopped
-from orchestrator.clients.front import FrontLink, RunReport
+from orchestrator.clients.front import FrontLink
+from orchestrator.clients.run_report import RunReport
 from orchestrator.engine.events import Failed, Interrupted
 from orchestrator.runs.events import Body
 from orchestrator.runs.records import FreeRequest, Outcome, RunRecord, RunState
@@ -18,16 +18,20 @@ from orchestrator.runs.records import FreeRequest, Outcome, RunRecord, RunState
 T = TypeVar("T")
 
 _LOG = logging.getLogger("heliograph.worker")
-_WAIT_S = 30.0
-_PAUSE_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_GOODBYE_S = 1.0
+_MAX_ENDING = 16
+"""Runs that have computed and whose end the front has not stored; with more, the next one waits."""
 
 
 class Executor(Protocol):
     """Executes runs, one at a time."""
 
-    async def execute(self, run: RunRecord, tell: Callable[[Body], None], stop: asyncio.Event) -> Outcome:
+    async def execute(
+        self, run: RunRecord, tell: Callable[[Body], None], stop: asyncio.Event
+    ) -> Outcome | Awaitable[Outcome]:
         """Tells events in ComfyUI's order up to the last word; ends soon after `stop` is set. Raises nothing for a
-        node's failure, which is an outcome.
+        node's failure, which is an outcome. An awaitable: the run has computed and the next one may begin, but its
+        last word and its outcome follow once what it saved is on the disk.
         """
 
     async def free(self, request: FreeRequest) -> None:
@@ -42,29 +46,23 @@ class Worker:
         self._executor = executor
         self._drain_s = drain_s
         self._patience_s = patience_s
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def work(self, stop: asyncio.Event) -> None:
         """Leases and executes; after `stop` a run has `drain_s` to end, then it is given back."""
-        failures = 0
-        while not stop.is_set():
-            began = time.monotonic()
-            try:
-                offer = await _unless(stop, self._link.lease(_WAIT_S))
-            except HeliographError as problem:
-                pause = _PAUSE_S[min(failures, len(_PAUSE_S) - 1)]
-                (_LOG.debug if failures else _LOG.info)("the front is away, asking again: %s", problem)
-                failures += 1
-                await _unless(stop, asyncio.sleep(pause))
-                continue
-            failures = 0
-            if offer is None:
-                return
-            if offer.free:
-                await self._executor.free(offer.free)
-            if offer.run is not None:
-                await self._execute(offer.run, stop)
-            elif not offer.free and time.monotonic() - began < _WAIT_S / 2:
-                await _unless(stop, asyncio.sleep(_PAUSE_S[0]))  # a front that stops answers at once
+        try:
+            while not stop.is_set() and (offer := await _unless(stop, self._link.next())) is not None:
+                if offer.free:
+                    await self._executor.free(offer.free)
+                if offer.run is not None:
+                    await self._execute(offer.run, stop)
+        finally:
+            self._link.leave()
+            if self._ending:  # the front has its chance even when we must go
+                await asyncio.wait(self._ending, timeout=max(self._drain_s, _GOODBYE_S))
+            for task in self._ending:
+                task.cancel()
+            await self._link.close(_GOODBYE_S)
 
     async def _execute(self, run: RunRecord, stop: asyncio.Event) -> None:
         halt = asyncio.Event()
@@ -78,36 +76,58 @@ class Worker:
         with telemetry.span(
             telemetry.SPAN_RUN, telemetry.run_context(run.run_id), run_id=run.run_id, attempt=run.attempts
         ):
-            task = asyncio.create_task(self._outcome(run, report, halt))
+            task = asyncio.create_task(self._computed(run, report, halt))
             outcome = await self._drained(task, report, stop, halt)
         if lost.is_set():
-            await report.drop()
             return
-        ending = asyncio.create_task(report.end(outcome, self._patience_s))
-        await _unless(stop, asyncio.wait({ending}))
-        await asyncio.wait({ending}, timeout=self._drain_s)  # the front has its chance even when we must go
-        if not ending.done():
-            await report.drop()
-            await ending
+        ending = asyncio.create_task(self._end(run, report, outcome))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        if len(self._ending) > _MAX_ENDING:
+            await _unless(stop, asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED))
 
-    async def _outcome(self, run: RunRecord, report: RunReport, halt: asyncio.Event) -> Outcome:
+    async def _end(self, run: RunRecord, report: RunReport, outcome: Outcome | Awaitable[Outcome]) -> None:
+        """Until the front has stored the outcome; if it stays away, the result is dropped and the lease runs out."""
+        report.end(await self._guarded(run, report, outcome))
+        done, _ = await asyncio.wait({report.done}, timeout=self._patience_s)
+        if not done:
+            _LOG.error("the front did not come back for the outcome of run %s", run.run_id)
+            self._link.drop(report)
+
+    async def _computed(self, run: RunRecord, report: RunReport, halt: asyncio.Event) -> Outcome | Awaitable[Outcome]:
         try:
             return await self._executor.execute(run, report.tell, halt)
-        except Stopped:
+        except Exception as problem:  # noqa: BLE001  # boundary: told to the submitter and the log
+            return self._failed(run, report, problem)
+
+    async def _guarded(self, run: RunRecord, report: RunReport, outcome: Outcome | Awaitable[Outcome]) -> Outcome:
+        if isinstance(outcome, Outcome):
+            return outcome
+        try:
+            return await outcome
+        except Exception as problem:  # noqa: BLE001  # boundary: told to the submitter and the log
+            return self._failed(run, report, problem)
+
+    def _failed(self, run: RunRecord, report: RunReport, problem: Exception) -> Outcome:
+        if isinstance(problem, Stopped):
             report.tell(Interrupted("", "", ()))
             return Outcome(RunState.INTERRUPTED)
-        except Exception as problem:  # noqa: BLE001  # boundary: told to the submitter and the log
-            _LOG.exception("run %s failed outside its nodes", run.run_id)
-            report.tell(_failure(problem))
-            return Outcome(RunState.FAILED)
+        _LOG.error("run %s failed outside its nodes", run.run_id, exc_info=problem)
+        report.tell(_failure(problem))
+        return Outcome(RunState.FAILED)
 
     async def _drained(
-        self, task: asyncio.Task[Outcome], report: RunReport, stop: asyncio.Event, halt: asyncio.Event
-    ) -> Outcome:
-        """The run's outcome, or the words that give it back because the process must end."""
+        self,
+        task: asyncio.Task[Outcome | Awaitable[Outcome]],
+        report: RunReport,
+        stop: asyncio.Event,
+        halt: asyncio.Event,
+    ) -> Outcome | Awaitable[Outcome]:
+        """What the run came to, or the words that give it back because the process must end."""
         await _unless(stop, asyncio.wait({task}))
         if task.done():
             return task.result()
+        self._link.leave()
         await asyncio.wait({task}, timeout=self._drain_s)
         if task.done():
             return task.result()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from orchestrator.clients.model_lists import ModelLists
+from orchestrator.clients.model_lists import ModelLists, Snapshot
 from orchestrator.graph.catalogue import Catalogue
 from orchestrator.graph.kinds import OneOf
 from orchestrator.graph.object_info import all_object_info, object_info
 from orchestrator.graph.spec import NodeSpec
 from orchestrator.runs.leasing import Leasing
 from orchestrator.runs.records import FreeRequest
+from orchestrator.transport.system import ObjectInfo
 
 _LISTS_AGE_S = 1.0
+_GZIP_LEVEL = 6
+_Seen = tuple[Catalogue, Mapping[str, tuple[str, ...]], list[str]]
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -29,21 +34,31 @@ class Installation:
         self._catalogue = catalogue  # it may change
         self._lists = lists
         self._leasing = leasing
+        self._rendering = asyncio.Lock()
+        self._shown: tuple[_Seen, ObjectInfo] | None = None
 
-    async def object_info_json(self, node_type: str) -> bytes:
-        """ComfyUI's object_info of one class (unknown: {}) or, for "", of all. Raises Unready."""
+    async def object_info(self) -> ObjectInfo:
+        """Of all classes; made anew when a node class or a file that they list has come or gone. Raises Unready."""
         catalogue = self._catalogue()
-        if node_type and node_type not in catalogue:
+        lists = await self._lists.snapshot(_folders(catalogue.values()), _LISTS_AGE_S)
+        async with self._rendering:
+            return await asyncio.to_thread(self._rendered, catalogue, lists)
+
+    async def one_object_info(self, node_type: str) -> bytes:
+        """Of one class, as JSON; unknown: {}. Raises Unready."""
+        spec = self._catalogue().get(node_type)
+        if spec is None:
             return b"{}"
-        specs = [catalogue[node_type]] if node_type else list(catalogue.values())
-        lists = await self._lists.snapshot(_folders(specs), _LISTS_AGE_S)
+        lists = await self._lists.snapshot(_folders([spec]), _LISTS_AGE_S)
+        return await asyncio.to_thread(lambda: json.dumps({node_type: object_info(spec, lists)}).encode())
 
-        def render() -> bytes:
-            if node_type:
-                return json.dumps({node_type: object_info(specs[0], lists)}).encode()
-            return json.dumps(all_object_info(catalogue, lists)).encode()
-
-        return await asyncio.to_thread(render)
+    def _rendered(self, catalogue: Catalogue, lists: Snapshot) -> ObjectInfo:
+        seen = catalogue, lists.folders, sorted(lists.artifacts.list_names("input"))
+        if self._shown is None or self._shown[0][0] is not catalogue or self._shown[0][1:] != seen[1:]:
+            text = json.dumps(all_object_info(catalogue, lists)).encode()
+            version = hashlib.blake2b(text, digest_size=16).hexdigest()
+            self._shown = seen, ObjectInfo(version, text, gzip.compress(text, _GZIP_LEVEL, mtime=0))
+        return self._shown[1]
 
     def facts_json(self) -> bytes:
         """ComfyUI's `system` names as far as they are ours to know; bytes for memory."""
@@ -67,7 +82,7 @@ class Installation:
             await self._lists.release_all()
 
 
-def _folders(specs: list[NodeSpec]) -> set[str]:
+def _folders(specs: Iterable[NodeSpec]) -> set[str]:
     kinds = (item.kind for spec in specs for item in spec.inputs)
     return {kind.folder for kind in kinds if isinstance(kind, OneOf) and kind.folder}
 

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import grpc
@@ -31,6 +32,8 @@ from orchestrator.engine.run import Engine
 from orchestrator.nodes.catalogue import builtin_nodes
 
 _LOG = logging.getLogger("heliograph.worker")
+
+_DISK_THREADS = 8  # the file system takes what several wait for in one go
 
 # What nodes import when they first run (torch among it); most used first.
 _WARM = (
@@ -57,7 +60,8 @@ def build_executor(settings: WorkerSettings) -> EngineExecutor:
     )
     models = GrpcModels(ModelClientOptions(settings.model_address, shared_memory=settings.shared_memory))
     artifacts = LocalArtifacts(Areas(settings.data_dir))
-    return EngineExecutor(engine, nodes, models, artifacts, {"previews": settings.previews})
+    disk = ThreadPoolExecutor(_DISK_THREADS, "disk")
+    return EngineExecutor(engine, nodes, models, artifacts, disk, {"previews": settings.previews})
 
 
 def connect_providers(executor: EngineExecutor, settings: WorkerSettings) -> None:
@@ -80,6 +84,7 @@ async def serve(settings: WorkerSettings) -> None:
         await worker.work(stop)
         await warming
     await asyncio.to_thread(executor.engine.close)
+    executor.disk.shutdown()
     await executor.nodes.close()
     executor.models.close()
 

@@ -59,6 +59,14 @@ class PartialFile:
         except OSError as problem:
             raise Busy("the file cannot be written", reason="DISK_FULL", cause=problem) from problem
 
+    def flushed(self) -> int:
+        """A descriptor of the file with all its bytes handed to the system, for whoever puts them on the disk later."""
+        try:
+            self.stream.flush()
+            return os.dup(self.stream.fileno())
+        except OSError as problem:
+            raise Busy("the file cannot be written", reason="DISK_FULL", cause=problem) from problem
+
     def appear_as(self, target: Path) -> bool:
         """Gives the file its name; False: the name is taken and nothing changed."""
         try:

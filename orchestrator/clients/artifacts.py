@@ -46,9 +46,17 @@ class LocalArtifacts:
         return path
 
     def save(
-        self, area: str, prefix: str, extension: str, size: tuple[int, int], write: Callable[[BinaryIO], None]
+        self,
+        area: str,
+        prefix: str,
+        extension: str,
+        size: tuple[int, int],
+        write: Callable[[BinaryIO], None],
+        settle: Callable[[PartialFile], None] = PartialFile.settle,
     ) -> StoredFile:
         """Writes under the next free counter of `prefix`; `extension` with or without dot, `size` (width, height).
+
+        `settle` puts a file on the disk, which those of the temp area are spared: they do not outlive the server.
 
         Raises InvalidRequest (UNSAFE_PATH) if the prefix leads outside the area.
         """
@@ -59,7 +67,10 @@ class LocalArtifacts:
         folder.mkdir(parents=True, exist_ok=True)
         with PartialFile(self._areas.root(area)) as partial:
             write(partial.stream)
-            partial.settle()
+            if area != "temp":
+                settle(partial)
+            else:
+                partial.stream.flush()
             counter = self._next_counter(folder, stem)
             while not partial.appear_as(folder / numbered(stem, counter, extension.lstrip("."))):
                 counter = max(counter, highest_counter(folder, stem)) + 1

@@ -1,10 +1,9 @@
-"""The worker's side of WorkerService: asking for work, and reporting a run through the front's restarts."""
+"""The worker's side of WorkerService: leases come and reports go over one stream, through the front's restarts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -12,21 +11,25 @@ import grpc
 from heliograph.graph.v1 import worker_service_pb2 as pb
 from heliograph.graph.v1 import worker_service_pb2_grpc as rpc
 
-from kit.errors import Conflict, InvalidRequest
 from kit.status import from_rpc_error
-from orchestrator.runs.events import Body, is_preview, latest_key
-from orchestrator.runs.records import LeaseOffer, Outcome, RunRecord
-from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat
-from orchestrator.transport.codec_workers import decode_directive, decode_offer, encode_reports
+from orchestrator.clients.run_report import RunReport
+from orchestrator.runs.line import Hello, LeaseReport, Orders, Said
+from orchestrator.runs.pace import Pace
+from orchestrator.runs.records import FreeRequest, LeaseOffer, RunRecord
+from orchestrator.transport.codec_lines import decode_orders, encode_said
 
 _LOG = logging.getLogger("heliograph.worker")
-_CALL_SLACK_S = 5.0
-_FIRST_S = 0.02  # a run's first events come within milliseconds; with them the lease is claimed in the same message
+_AHEAD = 7
 _BURST = 32  # events in one message, at most: previews are pictures, and a message has a limit
+_RETRY_S = 0.1
 
 
 class FrontLink:
-    """Connection to the front; survives its restarts."""
+    """Connection to the front; survives its restarts. `next` opens it.
+
+    Runs come ahead of time and belong to this worker only once it begins them: when the connection breaks, those not
+    begun are forgotten here and wait at the front.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, worker_id: str, *, heartbeat_s: float, max_unsent: int = 2000
@@ -35,164 +38,160 @@ class FrontLink:
         self._worker_id = worker_id
         self._heartbeat_s = heartbeat_s
         self._max_unsent = max_unsent
+        self._leases: deque[RunRecord] = deque()
+        self._stopped: set[str] = set()  # leases of `_leases` that are to be stopped
+        self._free = FreeRequest()
+        self._reports: dict[str, RunReport] = {}  # by lease, in the order in which they were begun
+        self._on_cancel: dict[str, Callable[[], None]] = {}
+        self._on_lost: dict[str, Callable[[], None]] = {}
+        self._returned: list[str] = []
+        self._leaving = self._leave_said = False
+        self._arrived = asyncio.Event()
+        self._more = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    async def lease(self, wait_s: float) -> LeaseOffer:
-        """Waits for work. Raises Unready, TooSlow, Busy: try again after a pause."""
-        request = pb.LeaseRunRequest(worker_id=self._worker_id, wait_ms=round(wait_s * 1000))
-        try:
-            return decode_offer(await self._stub.LeaseRun(request, timeout=wait_s + _CALL_SLACK_S))
-        except grpc.RpcError as problem:
-            raise from_rpc_error(problem) from problem
+    async def next(self) -> LeaseOffer:
+        """Waits for a run, or for something to free."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._talk())
+        while not self._leases and not self._free:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._free:
+            free, self._free = self._free, FreeRequest()
+            return LeaseOffer(None, free)
+        return LeaseOffer(self._leases.popleft(), FreeRequest())
 
     def report(self, run: RunRecord, on_cancel: Callable[[], None], on_lost: Callable[[], None]) -> RunReport:
-        """Begins to report a leased run (inside the event loop)."""
-        return RunReport(self._stub, run, on_cancel, on_lost, self._heartbeat_s, self._max_unsent)
+        """Begins a leased run. `on_cancel`: the front wants it stopped; `on_lost`: nobody wants its result."""
+        report = self._reports[run.lease_id] = RunReport(run, self._more.set, self._max_unsent)
+        self._on_cancel[run.lease_id], self._on_lost[run.lease_id] = on_cancel, on_lost
+        if run.lease_id in self._stopped:
+            self._stopped.discard(run.lease_id)
+            on_cancel()
+        self._more.set()
+        return report
 
+    def drop(self, report: RunReport) -> None:
+        """Stops reporting a run."""
+        self._forget(report.held.lease_id)
+        report.settle(False)
 
-class RunReport:
-    """Events of one run on their way to the front, in order.
-
-    What was sent is kept (without pictures, of repeated reports only the newest), because a front that restarts knows
-    nothing of it. `on_cancel`: the front wants the run stopped; `on_lost`: the lease is gone, nobody wants the result.
-    """
-
-    def __init__(
-        self,
-        stub: rpc.WorkerServiceAsyncStub,
-        run: RunRecord,
-        on_cancel: Callable[[], None],
-        on_lost: Callable[[], None],
-        heartbeat_s: float,
-        max_unsent: int,
-    ) -> None:
-        self._stub = stub
-        self._run = run
-        self._on_cancel = on_cancel
-        self._on_lost = on_lost
-        self._heartbeat_s = heartbeat_s
-        self._max_unsent = max_unsent
-        self._sent: list[Happened] = []
-        self._unsent: deque[Happened] = deque()
-        self._outcome: Outcome | None = None
-        self._muted = False
-        self._more = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._talk())
-
-    def tell(self, body: Body) -> None:
-        """Queues an event (call it on the event loop); while the front is away only a bounded part is kept."""
-        if self._muted:
-            return
-        self._unsent.append(Happened(body, time.time_ns() // 1_000_000))
-        if len(self._unsent) > self._max_unsent:
-            self._unsent = deque(_newest(self._unsent))
+    def leave(self) -> None:
+        """Takes nothing more; runs that were not begun go back."""
+        self._leaving = True
+        self._returned += [run.lease_id for run in self._leases]
+        self._leases.clear()
         self._more.set()
 
-    def mute(self) -> None:
-        """Ignores events from now on: the run is given back."""
-        self._muted = True
+    async def close(self, timeout_s: float) -> None:
+        """Ends the stream, once all is said if that takes no longer than `timeout_s`."""
+        self.leave()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=timeout_s)
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
-    async def end(self, outcome: Outcome, patience_s: float) -> bool:
-        """Sends the last word; True when the front has stored it (or taken the run back), False: the lease is lost.
-
-        If the front stays away for `patience_s` seconds the result is dropped and the lease runs out.
-        """
-        self._outcome = outcome
-        self._more.set()
-        done, _ = await asyncio.wait({self._task}, timeout=patience_s)
-        if not done:
-            _LOG.error("the front did not come back for the outcome of run %s", self._run.run_id)
-            await self.drop()
-            return False
-        return not self._task.cancelled() and self._task.result()
-
-    async def drop(self) -> None:
-        """Stops reporting."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
-
-    async def _talk(self) -> bool:
-        """One stream after the other until the outcome is stored or the lease is lost."""
-        while True:
+    async def _talk(self) -> None:
+        """One stream after the other, until everything is said and no more is wanted."""
+        away = False
+        while not (self._leaving and away and not self._reports):
             try:
-                if await self._one_stream():
-                    return True
+                await self._one_stream()
+                if self._leaving and not self._reports:
+                    return
             except grpc.RpcError as problem:
                 error = from_rpc_error(problem)
-                if isinstance(error, Conflict | InvalidRequest):
-                    _LOG.warning("run %s is no longer ours: %s", self._run.run_id, error)
-                    self._on_lost()
-                    return False
-                _LOG.info("the front is away, run %s goes on: %s", self._run.run_id, error)
-            kept = [*_newest(self._sent), *self._unsent]
-            self._sent, self._unsent = [], deque(kept)
-            await asyncio.sleep(0.1)
+                (_LOG.debug if away else _LOG.info)("the front is away, asking again: %s", error)
+            away = True
+            self._leases.clear()
+            self._stopped.clear()
+            self._returned.clear()
+            self._leave_said = False
+            for report in self._reports.values():
+                report.rewind()
+            await asyncio.sleep(_RETRY_S)
 
-    async def _one_stream(self) -> bool:
-        """True: the front has the outcome."""
-        call = self._stub.ReportRun(self._outgoing(), wait_for_ready=True)
+    async def _one_stream(self) -> None:
+        call = self._stub.Work(self._outgoing(), wait_for_ready=True)
         try:
             async for response in call:
-                directive = decode_directive(response)
-                if directive is Directive.CANCEL:
-                    self._on_cancel()
-                elif directive is Directive.STORED:
-                    return True
-            # A run that was given back is not answered; any other end without an error is the front's mistake.
-            return self._outcome is not None and await call.code() == grpc.StatusCode.OK
+                self._hear(decode_orders(response))
         finally:
             call.cancel()
 
-    async def _outgoing(self) -> AsyncIterator[pb.ReportRunRequest]:
-        await self._something(_FIRST_S)
-        yield encode_reports(self._next_burst(), Attach(self._run.run_id, self._run.lease_id))
-        while True:
-            # Events come in bursts, and a message costs more than what is in it.
-            while len(burst := self._next_burst()) == _BURST:
-                yield encode_reports(burst)
-            if self._outcome is not None:
-                yield encode_reports(burst, self._outcome)
-                return
-            if burst:
-                yield encode_reports(burst)
+    async def _outgoing(self) -> AsyncIterator[pb.WorkRequest]:
+        hello = Hello(self._worker_id, _AHEAD, tuple(report.held for report in self._reports.values()))
+        yield encode_said(Said(hello))
+        pace = Pace()
+        while not (self._leaving and self._leave_said and not self._reports):
+            if not await self._something():
+                yield pb.WorkRequest()  # it lives
                 continue
-            if not await self._something(self._heartbeat_s):
-                yield encode_reports((), Heartbeat())
+            await asyncio.sleep(pace.pause_s())
+            yield encode_said(self._next_said())
 
-    async def _something(self, wait_s: float) -> bool:
+    async def _something(self) -> bool:
         """Waits until there is something to say; False: there is not."""
-        if self._unsent or self._outcome is not None:
-            return True
-        self._more.clear()
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(self._heartbeat_s):
                 await self._more.wait()
         except TimeoutError:
             return False
         return True
 
-    def _next_burst(self) -> list[Happened]:
-        burst: list[Happened] = []
-        while self._unsent and len(burst) < _BURST:
-            happened = self._unsent.popleft()
-            if not is_preview(happened.body):
-                self._remember(happened)
-            burst.append(happened)
-        return burst
+    def _next_said(self) -> Said:
+        """News in the order of the runs: of the next one only that it has begun, until the first one's are complete."""
+        self._more.clear()
+        reports: list[LeaseReport] = []
+        room, complete = _BURST, True
+        for report in self._reports.values():
+            part = report.next(room) if complete and room else report.begun()
+            if part is not None:
+                reports.append(part)
+                room -= len(part.happened)
+            complete = complete and report.said
+        if not room:
+            self._more.set()
+        returned, self._returned = tuple(self._returned), []
+        self._leave_said = self._leaving
+        return Said(None, tuple(reports), returned, self._leaving)
 
-    def _remember(self, happened: Happened) -> None:
-        self._sent.append(happened)
-        if len(self._sent) > 2 * self._max_unsent:
-            self._sent = _newest(self._sent)
+    def _hear(self, orders: Orders) -> None:
+        if self._leaving:
+            self._returned += [run.lease_id for run in orders.leases]
+        else:
+            self._leases.extend(orders.leases)
+        self._free |= orders.free
+        for lease_id in orders.cancelled:
+            if (stop := self._on_cancel.get(lease_id)) is not None:
+                stop()
+            elif any(run.lease_id == lease_id for run in self._leases):
+                self._stopped.add(lease_id)
+        for lease_id in (*orders.recalled, *orders.lost):
+            if (run := next((run for run in self._leases if run.lease_id == lease_id), None)) is not None:
+                self._leases.remove(run)
+                self._returned.append(lease_id)
+        for lease_id in orders.stored:
+            self._end(lease_id, stored=True)
+        for lease_id in orders.lost:
+            lost = self._on_lost.get(lease_id)
+            self._end(lease_id, stored=False)
+            if lost is not None:
+                _LOG.warning("the lease of a run has ended or passed on: lease=%s", lease_id)
+                lost()
+        self._arrived.set()
+        if self._returned:
+            self._more.set()
 
+    def _end(self, lease_id: str, *, stored: bool) -> None:
+        report = self._reports.get(lease_id)
+        self._forget(lease_id)
+        if report is not None:
+            report.settle(stored)
+        self._more.set()  # it may have been the last that a leaving worker waits for
 
-def _newest(events: list[Happened] | deque[Happened]) -> list[Happened]:
-    """Without pictures, and of events of which only the newest matters just that one."""
-    seen: set[object] = set()
-    kept: list[Happened] = []
-    for event in reversed(events):
-        key = latest_key(event.body)
-        if not is_preview(event.body) and (key is None or key not in seen):
-            kept.append(event)
-            seen.add(key)
-    kept.reverse()
-    return kept
+    def _forget(self, lease_id: str) -> None:
+        self._reports.pop(lease_id, None)
+        self._on_cancel.pop(lease_id, None)
+        self._on_lost.pop(lease_id, None)

@@ -28,7 +28,7 @@ from kit.status import from_rpc_error
 from kit.telemetry import outgoing
 from orchestrator.clients.provider_link import ProviderLink
 from orchestrator.clients.provider_lists import MAX_NODES, ForeignNode
-from orchestrator.clients.provider_values import CallValues, handle_lost
+from orchestrator.clients.provider_values import CallValues, as_ours, handle_lost
 from orchestrator.graph.kinds import Json
 from orchestrator.graph.spec import NodeOutput
 from orchestrator.ports import Ctx, ForeignError, PreviewImage
@@ -98,6 +98,8 @@ class ProviderCalls:
                 answer = await self._link.stub.CheckLazy(
                     _parts(pb.CheckLazyRequest, call, out), timeout=self._deadlines.check_s, metadata=outgoing()
                 )
+            if answer.HasField("error"):
+                self._fail(node, answer.error)
             return list(answer.needed)
         finally:
             out.close()
@@ -211,6 +213,7 @@ def _in_graph(value: Any, incoming: Incoming) -> Any:
     found = incoming.unpack(value)
     if value.WhichOneof("kind") == "link":
         return found
+    found = as_ours(found)
     if isinstance(found, list) or (isinstance(found, dict) and "__value__" in found):
         return {"__value__": found}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -92,8 +93,26 @@ def _custom(item: pb.NodeType) -> CustomCheck | None:
 
 
 def _version(address: str, item: pb.NodeType) -> int:
-    """Of whose node it is, how it is declared and its own version: another of these is another cache key."""
+    """Of whose node it is, how it is declared and its own version: another of these is another cache key.
+
+    Lists of choices are left out: they say what may be chosen, a new file among them changes no result.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for part in (address.encode(), item.SerializeToString(deterministic=True)):
+    rest = pb.NodeType()
+    rest.CopyFrom(item)
+    rest.object_info_json = _without_choices(item.object_info_json)
+    for part in (address.encode(), rest.SerializeToString(deterministic=True)):
         digest.update(len(part).to_bytes(8, "big") + part)
     return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def _without_choices(object_info: bytes) -> bytes:
+    info = json.loads(object_info)
+    sections = info.get("input")
+    for section in sections.values() if isinstance(sections, dict) else ():
+        for entry in section.values() if isinstance(section, dict) else ():
+            if isinstance(entry, list) and entry and isinstance(entry[0], list):
+                entry[0] = "COMBO"
+            if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], dict):
+                entry[1].pop("options", None)
+    return json.dumps(info).encode()

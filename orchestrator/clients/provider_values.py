@@ -6,7 +6,7 @@ import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -120,6 +120,8 @@ class CallValues:
         return self._one(slot, value)
 
     def _one(self, slot: Output, value: Any) -> object:
+        if value is None:  # nothing, which optional inputs take
+            return None
         match slot.type:
             case "IMAGE" | "MASK":
                 return self._picture(slot, value)
@@ -150,10 +152,9 @@ class CallValues:
     def _entry(self, slot: Output, item: Any) -> CondEntry:
         if isinstance(item, CondEntry):
             return item
-        if not (isinstance(item, list) and len(item) == 2 and _is_tensor(item[0]) and isinstance(item[1], dict)):
+        if not _is_entry(item):
             raise self._wrong(f"{slot.name}: CONDITIONING is a list of [tensor, options]")
-        options = {name: value for name, value in item[1].items() if name != "pooled_output"}
-        return CondEntry(item[0], item[1].get("pooled_output"), MappingProxyType(options))
+        return _as_entry(item)
 
     def _handle(self, value: RemoteHandle) -> HandleRef:
         if value.link is not self._link:
@@ -193,6 +194,26 @@ def handle_lost(node_type: str, address: str) -> Unready:
         "the service that provides this node has lost an object it kept: submit again, it will be made anew",
         reason="HANDLE_LOST", provider=address, node_type=node_type,
     )  # fmt: skip
+
+
+def as_ours(value: Any) -> Any:
+    """A latent or a conditioning, by its form: in an expansion nobody says what type a value has."""
+    match value:
+        case {"samples": samples, **rest} if _is_tensor(samples) and rest.keys() <= {"noise_mask", "batch_index"}:
+            mask, index = cast(Any, rest.get("noise_mask")), rest.get("batch_index")
+            return Latent(samples, mask, tuple(index) if isinstance(index, (list, tuple)) else None)
+        case [[first, {}], *_] if _is_tensor(first) and all(map(_is_entry, value)):
+            return tuple(_as_entry(item) for item in value)
+    return value
+
+
+def _is_entry(item: object) -> bool:
+    return isinstance(item, list) and len(item) == 2 and _is_tensor(item[0]) and isinstance(item[1], dict)
+
+
+def _as_entry(item: Any) -> CondEntry:
+    options = {name: value for name, value in item[1].items() if name != "pooled_output"}
+    return CondEntry(item[0], item[1].get("pooled_output"), MappingProxyType(options))
 
 
 def _is_link(value: object) -> bool:

@@ -32,6 +32,7 @@ class ResultCache:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._entries: OrderedDict[str, tuple[Entry, int, tuple[Any, ...]]] = OrderedDict()
+        self._shown: dict[str, None] = {}  # keys of those that showed something; few, as `begin` drops the others'
         self._nbytes = 0
 
     def __len__(self) -> int:
@@ -60,6 +61,8 @@ class ResultCache:
         if size > self._max_bytes or self._max_entries < 1:
             return
         self._entries[key] = (entry, size, perishable)
+        if entry.ui is not None:
+            self._shown[key] = None
         self._nbytes += size
         while self._nbytes > self._max_bytes or len(self._entries) > self._max_entries:
             self._drop(next(iter(self._entries)))
@@ -70,7 +73,7 @@ class ResultCache:
         ComfyUI remembers the last prompt only. Values may live longer, but a file that was saved two prompts ago is
         saved again, under a new name, when its prompt comes again.
         """
-        for key in [key for key, (entry, _, _) in self._entries.items() if entry.ui is not None and key not in keys]:
+        for key in [key for key in self._shown if key not in keys]:
             self._drop(key)
 
     def keep_only(self, keys: Collection[str]) -> None:
@@ -81,11 +84,13 @@ class ResultCache:
     def clear(self) -> None:
         """Drops everything."""
         self._entries.clear()
+        self._shown.clear()
         self._nbytes = 0
 
     def _drop(self, key: str) -> None:
         found = self._entries.pop(key, None)
         if found is not None:
+            self._shown.pop(key, None)
             self._nbytes -= found[1]
 
 

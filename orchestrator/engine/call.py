@@ -16,6 +16,8 @@ from orchestrator.ports import Ctx
 ANY = "*"
 """The type that everything fits."""
 
+_JSON = (str, int, float, list, dict, type(None))
+
 Inputs = Mapping[str, tuple[object, ...]]
 """Values by input name: one for a literal or a plain link, several for a list."""
 
@@ -91,6 +93,8 @@ def refuse_values(node: Node, spec: NodeSpec) -> None:
         value = (node.inputs or {}).get(item.name)
         kind = item.kind
         if not isinstance(kind, Link) or kind.wire_type == ANY or kind.takes_values or not isinstance(value, Literal):
+            continue
+        if not isinstance(value.value, _JSON):  # an expansion put a tensor or the like there
             continue
         if item.required or value.value is not None:
             raise InvalidRequest(

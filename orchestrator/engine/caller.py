@@ -60,6 +60,7 @@ class Caller:
         grown: Grown,
         ctx_factory: CtxFactory,
         advance: Advance,
+        show: Callable[[str, PreviewImage], None],
         stopped: Callable[[], bool],
     ) -> None:
         self._impls = impls
@@ -67,6 +68,7 @@ class Caller:
         self._grown = grown
         self._ctx_factory = ctx_factory
         self._advance = advance
+        self._show = show
         self._stopped = stopped
         self._loop = asyncio.get_running_loop()
 
@@ -124,7 +126,11 @@ class Caller:
             check_cancelled()
             self._loop.call_soon_threadsafe(self._advance, node_id, value, maximum, preview)
 
-        ctx = self._ctx_factory(node_id, impl.spec.id, progress, check_cancelled)
+        def show_text(text: str) -> None:
+            shown = PreviewImage("text/plain", text.encode("utf-8", "replace"))
+            self._loop.call_soon_threadsafe(self._show, node_id, shown)
+
+        ctx = replace(self._ctx_factory(node_id, impl.spec.id, progress, check_cancelled), show_text=show_text)
         return replace(ctx, graph=Seen(self._grown)) if impl.spec.wants("DYNPROMPT") else ctx
 
 

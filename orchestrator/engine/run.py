@@ -82,7 +82,7 @@ class _Run:
         self._loop = asyncio.get_running_loop()
         self._states = States(self._grown.origin)
         self._caller = Caller(
-            engine.impls, engine.threads, self._grown, ctx_factory, self._advance,
+            engine.impls, engine.threads, self._grown, ctx_factory, self._advance, self._show,
             lambda: self._cancel.is_set() or self._ended is not None,
         )  # fmt: skip
         self._jobs: dict[asyncio.Task[Answer], Job] = {}
@@ -395,6 +395,10 @@ class _Run:
             return
         self._emit(self._states.advance(node_id, value, maximum))
         if preview is not None:
+            self._show(node_id, preview)
+        self._emit(events.Progress(node_id, value, maximum))
+
+    def _show(self, node_id: str, preview: PreviewImage) -> None:
+        if self._ended is None and self._states.running(node_id):
             origin = self._grown.origin(node_id)
             self._emit(events.Previewed(node_id, origin.display, origin.parent, origin.real, preview))
-        self._emit(events.Progress(node_id, value, maximum))

@@ -139,7 +139,8 @@ class NodeCheck:
                 return problems.too_big(name, input_config(kind, spec.v3, self._lists), value, kind.max)
         if isinstance(kind, OneOf):
             choices, known = self._choices_of(kind)
-            if (value not in known) if _hashable(value) else (value not in choices):
+            fits = value in known if _hashable(value) else value in choices
+            if not fits and not (kind.uploads and isinstance(value, str) and self._lists.input_exists(value)):
                 return problems.not_in_list(name, input_config(kind, spec.v3, self._lists), value, choices)
         if isinstance(kind, InputFile) and not (isinstance(value, str) and self._lists.input_exists(value)):
             return problems.invalid_file(name, kind.content, value)

@@ -16,6 +16,7 @@ MAX_INFO_BYTES = 1 << 20
 MAX_NAME = 200
 MAX_SLOTS = 1000
 _MAX_DEPTH = 32
+_UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
 _HIDDEN = ("PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "DYNPROMPT")
 
 
@@ -59,8 +60,12 @@ class _Reader:
     def spec(self) -> NodeSpec:
         sections = self._get("input", dict, {})
         display = self._info.get("display_name")
-        inputs = (*self._inputs(sections, "required", True), *self._inputs(sections, "optional", False))
         hidden = self._hidden(sections.get("hidden", {}))
+        inputs = (
+            *self._inputs(sections, "required", True),
+            *self._inputs(sections, "optional", False),
+            *self._unshown(sections.get("hidden", {})),
+        )
         names = [*(item.name for item in inputs), *(item.name for item in hidden)]
         if len(set(names)) != len(names) or len(names) > MAX_SLOTS:
             raise bad(self._class, "an input occurs twice, or there are too many")
@@ -93,6 +98,14 @@ class _Reader:
             raise bad(self._class, f"input.{section} must be an object of at most {MAX_SLOTS} inputs")
         return tuple(Input(check_name(name, "an input"), self._kind(name, e), required) for name, e in entries.items())
 
+    def _unshown(self, entries: Mapping[str, Any]) -> tuple[Input, ...]:
+        """Inputs among the hidden ones, declared as inputs are: a class that expands into itself gives them."""
+        return tuple(
+            Input(check_name(name, "a hidden input"), self._kind(name, entry), False, shown=False)
+            for name, entry in entries.items()
+            if isinstance(entry, list) and len(entry) > 0 and entry[0] not in _HIDDEN
+        )
+
     def _kind(self, name: str, entry: Any) -> Kind:
         if not isinstance(entry, list) or not 1 <= len(entry) <= 2 or not isinstance(entry[0], (str, list)):
             raise bad(self._class, f"input {name!r} must be [type] or [type, options]")
@@ -118,7 +131,7 @@ class _Reader:
             rest.pop("multiselect", None)
         if not isinstance(values, list) or not all(isinstance(v, (str, int, float, bool)) for v in values):
             raise bad(self._class, f"choices of input {name!r} must be a list of plain values")
-        return OneOf(tuple(values), options=rest)
+        return OneOf(tuple(values), uploads=any(rest.get(name) is True for name in _UPLOADS), options=rest)
 
     def _plain(self, name: str, wire: str, rest: dict[str, Any]) -> Kind:
         match wire:

@@ -141,10 +141,14 @@ class Bool(Kind):
 
 @dataclass(frozen=True)
 class OneOf(Kind):
-    """One of fixed `values`, or of a model folder's files (see `catalogue`)."""
+    """One of fixed `values`, or of a model folder's files (see `catalogue`).
+
+    `uploads`: or any file of the input area, for the values may be a list of these that is not quite the newest.
+    """
 
     values: tuple[Json, ...] = field(default=(), hash=False)
     folder: str | None = None
+    uploads: bool = False
     wire: ClassVar[str] = "COMBO"
 
     @classmethod

@@ -11,12 +11,15 @@ def object_info(spec: NodeSpec, lists: Lists) -> dict[str, Json]:
     """The entry of one class; combos are filled from `lists`."""
     inputs: dict[str, Json] = {"required": _section(spec, spec.required, lists)}
     order: dict[str, Json] = {"required": [item.name for item in spec.required]}
-    if spec.optional:
-        inputs["optional"] = _section(spec, spec.optional, lists)
-        order["optional"] = [item.name for item in spec.optional]
-    if spec.hidden:
-        inputs["hidden"] = {item.name: [item.type] if spec.v3 else item.type for item in spec.hidden}
-        order["hidden"] = [item.name for item in spec.hidden]
+    optional = tuple(item for item in spec.optional if item.shown)
+    if optional:
+        inputs["optional"] = _section(spec, optional, lists)
+        order["optional"] = [item.name for item in optional]
+    hidden: dict[str, Json] = {item.name: [item.type] if spec.v3 else item.type for item in spec.hidden}
+    hidden.update(_section(spec, tuple(item for item in spec.optional if not item.shown), lists))
+    if hidden:
+        inputs["hidden"] = hidden
+        order["hidden"] = list(hidden)
     info: dict[str, Json] = {
         "input": inputs,
         "input_order": order,

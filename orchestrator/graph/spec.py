@@ -25,6 +25,7 @@ class Input:
     kind: Kind
     required: bool = True
     any_type: bool = False  # takes a link of any type, whatever type it shows
+    shown: bool = True  # else ComfyUI's class declares it among its hidden inputs: only expansions give it
 
     @property
     def lazy(self) -> bool:

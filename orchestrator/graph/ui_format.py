@@ -131,7 +131,7 @@ def _widgets(node: _UiNode, spec: NodeSpec) -> Iterator[tuple[str, Json]]:
         return
     values: Sequence[Any] = node.values if isinstance(node.values, list) else ()
     place = 0
-    for item in (*spec.required, *spec.optional):
+    for item in (*spec.required, *(each for each in spec.optional if each.shown)):
         if place >= len(values):
             return
         if not _has_widget(item.kind):

@@ -11,6 +11,7 @@ from orchestrator.graph.check import Checked, Edge, NodeCheck
 from orchestrator.graph.kinds import Json, Lists
 from orchestrator.graph.problems import Problem, error_body
 from orchestrator.graph.prompt import Graph
+from orchestrator.graph.unserved import unserved
 
 MAX_PROBLEMS = 1000
 """Problems told of one prompt; so many that nobody reads on, so few that an answer stays small."""
@@ -62,7 +63,10 @@ def validate(
             return Validation(graph, error=error_body("invalid_prompt", message, f"Node ID '#{node.id}'"))
         if node.class_type not in catalogue:
             message = f"Cannot execute because node {node.class_type} does not exist."
-            return Validation(graph, error=error_body("invalid_prompt", message, f"Node ID '#{node.id}'"))
+            error = error_body("invalid_prompt", message, f"Node ID '#{node.id}'")
+            if (known := unserved().get(node.class_type)) is not None:
+                error["extra_info"] = {"not_served": known.kind, "reason": known.reason}
+            return Validation(graph, error=error)
     wanted = None if targets is None else frozenset(targets)
     outputs = [
         node.id

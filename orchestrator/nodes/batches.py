@@ -60,6 +60,7 @@ def image_from_batch(
 def get_image_size(ctx: Ctx, image: ImageIn, *, unique_id: str | None = None) -> tuple[int, int, int]:
     """Sides in pixels, and the number of pictures."""
     count, height, width = image.shape[:3]
+    ctx.show_text(f"width: {width}, height: {height}\n batch size: {count}")
     return width, height, count
 
 

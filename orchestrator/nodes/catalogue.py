@@ -39,12 +39,13 @@ from orchestrator.nodes import (
     transform,
     vae,
     video,
+    websocket_image,
 )
 
 MODULES = (
     loaders, conditioning, latent, empty_latents, latent_batch, latent_transform, latent_composite, latent_math,
     latent_operations, sampling, sigmas, vae, image, picture_source, transform, compositing, postprocessing, batches,
-    masks, animation, primitives, strings, regexes, preview_any, audio, audio_io, video, announced,
+    masks, animation, primitives, strings, regexes, preview_any, audio, audio_io, video, websocket_image, announced,
 )  # fmt: skip
 """Every module that declares nodes."""
 

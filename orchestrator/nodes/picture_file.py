@@ -13,7 +13,9 @@ import torch
 from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 from torch import Tensor
 
-from kit.errors import InvalidRequest
+from kit.errors import HeliographError, InvalidRequest
+from kit.picture_formats import FORMATS
+from orchestrator.nodes.bounds import bounded
 
 # Shown where a picture has no transparency: ComfyUI's mask of fixed size.
 _NO_MASK_SIDE = 64
@@ -25,9 +27,11 @@ _FIRST_ONLY = "MPO"
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture of a file. Raises InvalidRequest (PICTURE_FILE) for what is none, is cut off or is far too large."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             yield picture
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (HeliographError, MemoryError):
+        raise
+    except Exception as error:  # boundary: decoders raise errors of all kinds; the run's owner is told
         raise InvalidRequest(
             "this file cannot be read as a picture", reason="PICTURE_FILE", file=path.name, cause=str(error)[:200]
         ) from error
@@ -37,11 +41,13 @@ def load_picture(path: Path) -> tuple[Tensor, Tensor]:
     """Frames [B, H, W, 3] in 0..1 and masks [B, h, w] (1 = transparent), turned as EXIF says.
 
     Frames of another size than the first are left out. Without transparency the mask is 64x64 zeros.
+    Raises InvalidRequest (PICTURE_FILE, TENSOR_SIZE).
     """
     frames: list[Tensor] = []
     masks: list[Tensor] = []
     with _opened(path) as picture:
         for raw in ImageSequence.Iterator(picture):
+            bounded(len(frames) + 1, raw.height, raw.width, 4)  # before it is decoded: an animation may be endless
             frame = _upright(raw)
             colours = _levels(frame.convert("RGB"))  # H W 3
             if frames and colours.shape != frames[0].shape:

@@ -18,6 +18,13 @@ _METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 _QUARTERS = {"none": 0, "90 degrees": 1, "180 degrees": 2, "270 degrees": 3}
 _FLIPS = {"x-axis: vertically": 1, "y-axis: horizontally": 2}
 
+# Widths and heights that Flux.1 Kontext was trained on, as its authors publish them.
+_KONTEXT_SIZES = (
+    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
+    (1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720), (1504, 688),
+    (1568, 672),
+)  # fmt: skip
+
 Offset = Annotated[int, Int(default=0, min=0, max=MAX_SIDE, step=1)]
 Border = Annotated[int, Int(default=0, min=0, max=MAX_SIDE, step=8)]
 
@@ -118,7 +125,16 @@ def image_scale_to_max_dimension(
     return (_scaled(image, width, height, upscale_method),)
 
 
-def _scaled(image: Image, width: int, height: int, method: str) -> Image:
+@node("FluxKontextImageScale", category="advanced/conditioning/flux", python_module="comfy_extras.nodes_flux", v3=True,
+      outputs=_IMAGE)  # fmt: skip
+def flux_kontext_image_scale(ctx: Ctx, image: ImageIn) -> tuple[Image]:
+    """The picture at the size of Flux.1 Kontext's that is nearest in aspect ratio; what does not fit is cut off."""
+    ratio = image.shape[2] / image.shape[1]
+    width, height = min(_KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1]))
+    return (_scaled(image, width, height, "lanczos", "center"),)
+
+
+def _scaled(image: Image, width: int, height: int, method: str, crop: str = "disabled") -> Image:
     from orchestrator.nodes.resize import resized
 
-    return resized(image.movedim(-1, 1), width, height, method).movedim(1, -1)  # B H W C
+    return resized(image.movedim(-1, 1), width, height, method, crop).movedim(1, -1)  # B H W C

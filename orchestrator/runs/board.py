@@ -18,12 +18,14 @@ from orchestrator.runs.history import History
 from orchestrator.runs.hub import Hub
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.lease import Lease
-from orchestrator.runs.measured import Measured, Timing
+from orchestrator.runs.measured import Measured, Pace, Timing
 from orchestrator.runs.records import Outcome, RunRecord, RunState
 from orchestrator.runs.run_log import RunLog
+from orchestrator.runs.voice import Voice
 from orchestrator.runs.waiting import Waiting
 
 _LEARN_BYTES = 64 * 1024
+_KEEP_PACES_S = 1.0
 _LOG = logging.getLogger("heliograph.runs")
 
 
@@ -56,6 +58,11 @@ class Active:
     lease: Lease | None = None
     ending: bool = False
 
+    def clear(self) -> None:
+        """The run begins anew."""
+        self.history.clear()
+        self.timing.clear()
+
 
 class Board:
     """Shared state of `Runs` and `Leasing`; all calls on the front's event loop."""
@@ -75,23 +82,28 @@ class Board:
         self.history = History(journal, limits.history)
         self.measured = Measured()
         self.active: dict[str, Active] = {}
+        self.changes = 0  # of what is listed in the queue
+        self._paces: dict[str, Pace] = {}  # not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, run: RunRecord, durable: asyncio.Future[None]) -> Active:
         """Takes an unfinished run in; pending ones wait."""
         active = Active(run, RunLog(self.limits.log_events, self.limits.log_bytes), durable)
         self.active[run.run_id] = active
+        self.changes += 1
         return active
 
     def forget(self, active: Active) -> None:
         """Drops a run that could not be stored."""
         self.waiting.remove(active.run.run_id)
         self.active.pop(active.run.run_id, None)
+        self.changes += 1
         if active.lease is not None:
             active.lease.void = True
 
     def queue_changed(self) -> None:
         """Tells everybody how many runs are unfinished."""
+        self.changes += 1
         self.feed.queue_changed(len(self.active))
 
     def tell(self, active: Active, body: Body, timestamp_ms: int | None = None) -> None:
@@ -106,8 +118,10 @@ class Board:
 
     async def settle(self, timeout_s: float) -> None:
         """Waits for endings that are being stored."""
+        self._keep_paces()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
+            await asyncio.sleep(0)  # what is told after them
 
     def store(self, active: Active) -> asyncio.Future[None]:
         """Writes where an unfinished run stands; if that fails, the next start finds an older state, not a lost run."""
@@ -115,32 +129,52 @@ class Board:
         stored.add_done_callback(_log_failure)
         return stored
 
-    def end(self, active: Active, outcome: Outcome, last_word: Body | None = None) -> asyncio.Task[None]:
-        """Begins to end a run, with an event before it if given; done when it is in history and everybody knows."""
-        active.ending = True  # from now on nobody else can end it, requeue it or stop it
-        return self._start(self._end(active, outcome, last_word))
+    def end(
+        self, active: Active, outcome: Outcome, last_word: Body | None = None, voice: Voice | None = None
+    ) -> asyncio.Future[None]:
+        """Begins to end a run, with an event before it if given; done when it is in history and everybody knows.
 
-    async def _end(self, active: Active, outcome: Outcome, last_word: Body | None) -> None:
+        `voice`: where its worker's other news are told, so that they keep their order.
+        """
+        active.ending = True  # from now on nobody else can end it, requeue it or stop it
         if last_word is not None:
             now = self.now_ms()
             active.history.add(active.run.run_id, last_word, now)
             self.tell(active, last_word, now)
-        started_ms, ended_ms = active.run.started_ms or self.now_ms(), self.now_ms()
-        run = replace(
-            active.run, state=outcome.state, lease_id="", started_ms=started_ms, ended_ms=ended_ms,
-            outputs_json=outcome.outputs_json, meta_json=outcome.meta_json,
-            messages_json=active.history.to_json(outcome.state),
-            extra_data_json=messages.without_credentials(active.run.extra_data_json),
-        )  # fmt: skip
+        run = self._ended(active, outcome)
         if run.extra_data_json != active.run.extra_data_json:
             self.journal.post(store.replace_extra(run)).add_done_callback(_log_failure)
         self._learn(active, outcome)
-        await self._insist(lambda: self.history.add(run))
-        del self.active[run.run_id]  # in the same step as the entry in history
+        stored = self._start(self._insist(lambda: self.history.add(run)))
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell() -> None:
+            if stored.cancelled():
+                told.cancel()
+                return
+            self._leave(active, run)
+            told.set_result(None)
+
+        (voice or Voice()).say(tell, stored)
+        return told
+
+    def _ended(self, active: Active, outcome: Outcome) -> RunRecord:
+        return replace(
+            active.run, state=outcome.state, lease_id="", started_ms=active.run.started_ms or self.now_ms(),
+            ended_ms=self.now_ms(), outputs_json=outcome.outputs_json, meta_json=outcome.meta_json,
+            messages_json=active.history.to_json(outcome.state),
+            extra_data_json=messages.without_credentials(active.run.extra_data_json),
+        )  # fmt: skip
+
+    def _leave(self, active: Active, run: RunRecord) -> None:
+        """Out of the queue, in the same step as the entry in history."""
+        self.history.show(run)
+        del self.active[run.run_id]
+        self.waiting.remove(run.run_id)
         if active.lease is not None:
             active.lease.void = True
         telemetry.record("heliograph.runs.ended", 1, state=run.state.name)
-        telemetry.record("heliograph.run.duration", (ended_ms - started_ms) / 1000)
+        telemetry.record("heliograph.run.duration", (run.ended_ms - run.started_ms) / 1000)
         self.queue_changed()
         self.feed.tell(run, active.log, Ended(run.state))
 
@@ -149,10 +183,17 @@ class Board:
         prompt_json = active.run.prompt_json
         if len(prompt_json) > _LEARN_BYTES:
             return  # reading it would hold everybody else up
-        for pace in self.measured.learn(active.timing, prompt_json):
-            self.journal.post(store.keep_pace(pace)).add_done_callback(_log_failure)
+        changed = self.measured.learn(active.timing, prompt_json)
+        if changed and not self._paces:
+            asyncio.get_running_loop().call_later(_KEEP_PACES_S, self._keep_paces)
+        self._paces.update({pace.class_type: pace for pace in changed})
         if outcome.state is RunState.SUCCEEDED:
             self.measured.remember(likenesses(parse(prompt_json)).values())
+
+    def _keep_paces(self) -> None:
+        paces, self._paces = self._paces, {}
+        if paces:
+            self.journal.post(store.keep_paces(paces.values())).add_done_callback(_log_failure)
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Repeats a write that must not get lost until the disk takes it."""

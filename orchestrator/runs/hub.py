@@ -6,10 +6,12 @@ ring long before events do, so a slow watcher first misses previews only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from kit.errors import Busy, NotFound, Unready
 from orchestrator.runs.events import RunEvent, is_preview, weight
+from orchestrator.runs.pace import Pace
 from orchestrator.runs.signal import Signal
 
 _TRIM = 1024  # dropped slots are cut off in blocks, which keeps appending cheap
@@ -74,6 +76,7 @@ class Hub:
         self._signal.notify()
 
     async def _follow(self, cursor: int) -> AsyncIterator[list[RunEvent]]:
+        pace = Pace()
         while True:
             if cursor == self.last_sequence:
                 if self._stopped:
@@ -82,6 +85,10 @@ class Hub:
                 continue
             if cursor < self._dropped:
                 raise Busy("the watcher reads too slowly", reason="WATCHER_TOO_SLOW", missed=self._dropped - cursor)
+            if (pause_s := pace.pause_s()) and not self._stopped:
+                await asyncio.sleep(pause_s)
+                if cursor < self._dropped:
+                    continue
             burst: list[RunEvent] = []
             size = 0
             while cursor < self.last_sequence and len(burst) < _BURST and size < _BURST_BYTES:

@@ -6,8 +6,12 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchestrator.runs.records import FreeRequest, RunRecord
+
+if TYPE_CHECKING:
+    from orchestrator.runs.line import Line
 
 
 def new_lease_id() -> str:
@@ -20,6 +24,8 @@ class Lease:
     """One worker's hold on one run; `void` once it has ended or passed on, and then nothing it says counts.
 
     `began`: the worker is known to have begun, so its silence is a loss. `cancel` is set when the run is to stop.
+    The rest is of leases that travel over a worker's `line`: handed out, begun for all to see, computed to the end,
+    asked back, and asked back because nobody shall have it.
     """
 
     lease_id: str
@@ -30,6 +36,32 @@ class Lease:
     began: bool = False
     void: bool = False
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    line: Line | None = None
+    delivered: bool = False
+    announced: bool = False
+    computed: bool = False
+    recalled: bool = False
+    unwanted: bool = False
+    _decided: asyncio.Future[None] | None = None
+
+    @property
+    def decided(self) -> asyncio.Future[None]:
+        """Done when a lease that was asked back is back, or has begun."""
+        if self._decided is None:
+            self._decided = asyncio.get_running_loop().create_future()
+        return self._decided
+
+    def decide(self) -> None:
+        """It is back, or has begun."""
+        self.recalled = False
+        if self._decided is not None and not self._decided.done():
+            self._decided.set_result(None)
+
+    def stop(self) -> None:
+        """Tells the worker to stop the run."""
+        self.cancel.set()
+        if self.line is not None:
+            self.line.tell(cancelled=self.lease_id)
 
 
 class Workers:
@@ -69,6 +101,11 @@ class Workers:
         """Ends a wait."""
         if self._waiting.get(worker_id) is future:
             del self._waiting[worker_id]
+
+    @property
+    def any_waiting(self) -> bool:
+        """Whether somebody waits."""
+        return any(not future.done() for future in self._waiting.values())
 
     def pop_waiting(self) -> tuple[str, asyncio.Future[RunRecord | None]] | None:
         """The worker that became idle last: its cache is the warmest."""

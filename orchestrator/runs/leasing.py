@@ -11,6 +11,7 @@ from orchestrator.runs import messages, store
 from orchestrator.runs.board import Active, Board
 from orchestrator.runs.events import Body, Resumed
 from orchestrator.runs.lease import Lease, Workers, new_lease_id
+from orchestrator.runs.lines import Lines
 from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunRecord, RunState
 
 MAX_LOSSES = 2
@@ -25,6 +26,7 @@ class Leasing:
         self._loop = asyncio.get_running_loop()
         self._workers = Workers()
         self._closing = False
+        self.lines = Lines(board, self._workers, self._lose, self.match)
         self._watchdog = self._loop.create_task(self._watch_deadlines())
 
     async def close(self) -> None:
@@ -52,6 +54,7 @@ class Leasing:
         if request.free_memory:
             self._board.measured.forget_recent()
         self._workers.ask_to_free(request)
+        self.lines.ask_to_free(request)
 
     def worker_count(self) -> int:
         """Workers that live, as far as known."""
@@ -83,11 +86,15 @@ class Leasing:
 
     def match(self) -> None:
         """Brings waiting runs and waiting workers together."""
-        while len(self._board.waiting) and not self._closing and (worker := self._workers.pop_waiting()) is not None:
-            run = self._board.waiting.take()
-            if run is None:
-                return
-            self._grant(self._board.active[run.run_id], *worker)
+        while self._board.waiting.ready and not self._closing:
+            worker = self._workers.pop_waiting()
+            if worker is None:
+                if not self.lines.lend():
+                    return
+            elif (run := self._board.waiting.take()) is not None:
+                self._grant(self._board.active[run.run_id], *worker)
+        if not self._closing and (self._workers.any_waiting or self.lines.has_idle()):
+            self.lines.share()
 
     def _grant(self, active: Active, worker_id: str, worker: asyncio.Future[RunRecord | None]) -> None:
         """Leases a run to a waiting worker, who is told when that is durable."""
@@ -96,6 +103,7 @@ class Leasing:
             started_ms=self._board.now_ms(),
         )  # fmt: skip
         active.run = run
+        self._board.changes += 1
         lease = Lease(run.lease_id, run.run_id, worker_id, self._loop.time() + self._board.limits.attach_s)
         active.lease = lease
         stored = self._board.journal.post(store.update_progress(run))
@@ -179,8 +187,18 @@ class Leasing:
         """Ends a lease without an outcome: back to the run's place, or, lost for the second time, failed."""
         if active.lease is None or active.ending:
             return
-        attempts = active.run.attempts if active.lease.began else active.run.attempts - 1
-        active.lease.void, active.lease = True, None
+        lease, active.lease = active.lease, None
+        self._board.changes += 1
+        lease.void = True
+        lease.decide()
+        if active.run.state is RunState.PENDING:  # lent and not begun
+            active.run = replace(active.run, lease_id="")
+            if not lease.unwanted:
+                self._board.waiting.give_back(active.run.run_id)
+                self.match()
+            return
+        attempts = active.run.attempts if lease.began else active.run.attempts - 1
+        self._board.waiting.remove(active.run.run_id)  # begun, and not known to have
         run = active.run = replace(active.run, attempts=attempts, losses=active.run.losses + counts)
         if counts:
             telemetry.record("heliograph.runs.lost_leases", 1)
@@ -189,8 +207,7 @@ class Leasing:
         elif run.losses >= MAX_LOSSES:
             self._board.end(active, Outcome(RunState.FAILED), messages.worker_lost(run.losses))
         else:
-            active.history.clear()
-            active.timing.clear()
+            active.clear()
             active.run = replace(run, state=RunState.PENDING, lease_id="", started_ms=0)
             self._board.store(active)
             self._board.waiting.add(active.run)
@@ -201,6 +218,7 @@ class Leasing:
         while True:
             await asyncio.sleep(period)
             now = self._loop.time()
+            self.lines.close_silent()
             for active in list(self._board.active.values()):
                 if active.lease is not None and active.lease.deadline < now:
                     self._lose(active, counts=active.lease.began)

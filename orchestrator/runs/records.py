@@ -52,7 +52,8 @@ class Receipt:
 class RunRecord:
     """A run as stored. Times in Unix milliseconds, 0: not yet. `order` grows by one a submission.
 
-    `losses` counts workers that vanished with it, `attempts` how often one began it.
+    `losses` counts workers that vanished with it, `attempts` how often one began it. `workflow_id` is known only in
+    selections, which leave out prompt and extra_data.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class RunRecord:
     outputs_json: bytes = b"{}"
     messages_json: bytes = b"[]"
     meta_json: bytes = b"{}"
+    workflow_id: str = ""
 
     @property
     def receipt(self) -> Receipt:
@@ -86,6 +88,24 @@ class RunRecord:
     def bytes(self) -> int:
         """Size of what the caller sent."""
         return len(self.prompt_json) + len(self.extra_data_json)
+
+
+class HistoryOrder(IntEnum):
+    """By what a selection of finished runs is ordered; the numbers equal the wire's."""
+
+    ENDED = 0
+    CREATED = 1
+    DURATION = 2
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which finished runs, in which order; no `states`: all, `workflow_id` None: all."""
+
+    states: tuple[RunState, ...] = ()
+    workflow_id: str | None = None
+    order: HistoryOrder = HistoryOrder.ENDED
+    descending: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,38 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from enum import Enum
 
 from kit.errors import InvalidRequest, Unready
-from orchestrator.runs.events import Body
 from orchestrator.runs.lease import Lease
 from orchestrator.runs.leasing import Leasing
+from orchestrator.runs.line import Line, Orders, Said
+from orchestrator.runs.lines import Lines
+from orchestrator.runs.pace import Pace
 from orchestrator.runs.records import Outcome, RunState
-
-
-@dataclass(frozen=True)
-class Attach:
-    """First message: which lease."""
-
-    run_id: str
-    lease_id: str
-
-
-@dataclass(frozen=True)
-class Happened:
-    """An event of the run."""
-
-    body: Body
-    timestamp_ms: int
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """The worker lives."""
-
-
-Report = Attach | Happened | Heartbeat | Outcome
+from orchestrator.runs.reports import Attach, Happened, Heartbeat, Report
 
 
 class Directive(Enum):
@@ -107,3 +85,49 @@ async def _take_in(leasing: Leasing, lease: Lease, reports: AsyncIterator[Report
             case _:
                 raise InvalidRequest("the lease was named already", reason="ATTACHED_TWICE")
     return False
+
+
+async def orders(lines: Lines, said: AsyncIterator[Said], stopping: asyncio.Event) -> AsyncGenerator[Orders, None]:
+    """What a worker is told over its stream.
+
+    Raises InvalidRequest (NO_HELLO), Unready (STOPPING: come back to the next front; SILENT: come back).
+    """
+    first = await anext(said, None)
+    if first is None or first.hello is None:
+        raise InvalidRequest("the first message must name the worker", reason="NO_HELLO")
+    if stopping.is_set():
+        raise Unready("the front is stopping", reason="STOPPING")
+    pace, line = Pace(), lines.open(first.hello)
+    lines.hear(line, first)
+    reader = asyncio.create_task(_listen(line, lines, said))
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        while True:
+            changed = asyncio.create_task(line.changed.wait())
+            try:
+                await asyncio.wait({reader, stopped, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            if reader.done():
+                await reader
+                return
+            if stopped.done():
+                raise Unready("the front is stopping", reason="STOPPING")
+            if line.closed:
+                raise Unready("the worker was silent for too long; come back", reason="SILENT")
+            await asyncio.sleep(pace.pause_s())
+            if told := line.next_orders():
+                yield told
+    finally:
+        reader.cancel()
+        stopped.cancel()
+        lines.close(line, keep=stopping.is_set())
+        await asyncio.gather(reader, stopped, return_exceptions=True)
+
+
+async def _listen(line: Line, lines: Lines, said: AsyncIterator[Said]) -> None:
+    async for each in said:
+        lines.hear(line, each)
+        await line.voice.room()
+    while line.ending and not line.closed:  # the last outcomes are answered
+        await asyncio.sleep(0.01)

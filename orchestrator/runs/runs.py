@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from kit import telemetry
@@ -91,6 +91,7 @@ class Runs:
         stored = self._board.journal.post(store.insert(run, self.counter))
         active = self._board.add(run, stored)
         self._board.waiting.add(run)
+        self.leasing.lines.make_way(run)
         stored.add_done_callback(lambda _: self._accepted(active))
         self.leasing.match()  # an idle worker's lease joins the same commit
         await asyncio.shield(stored)
@@ -108,10 +109,16 @@ class Runs:
         pending = len(self._board.waiting)
         return len(self._board.active) - pending, pending
 
+    @property
+    def queue_version(self) -> str:
+        """Another one whenever `queue` would give something else."""
+        return f"{self._board.feed.epoch}:{self._board.changes}"
+
     def queue(self) -> tuple[list[RunRecord], list[RunRecord]]:
         """Running runs by their start, pending ones next first."""
-        running = [active.run for active in self._board.active.values() if active.lease is not None or active.ending]
-        return sorted(running, key=lambda run: (run.started_ms, run.order)), self._board.waiting.ordered()
+        waiting = self._board.waiting
+        running = [active.run for run_id, active in self._board.active.items() if run_id not in waiting]
+        return sorted(running, key=lambda run: (run.started_ms, run.order)), waiting.ordered()
 
     async def get(self, run_id: str) -> RunRecord:
         """One run wherever it stands. Raises NotFound (PROMPT_NOT_FOUND)."""
@@ -123,18 +130,24 @@ class Runs:
 
     async def cancel(self, run_ids: Iterable[str], *, include_pending: bool) -> list[str]:
         """Tells running runs to stop (no ids: all of them), removes named pending ones; returns those concerned."""
-        named = list(dict.fromkeys(run_ids))
-        chosen = [self._board.active[run_id] for run_id in named or self._board.active if run_id in self._board.active]
-        running = [active for active in chosen if active.lease is not None and not active.ending]
+        named, active = list(dict.fromkeys(run_ids)), self._board.active
+        chosen = [active[run_id] for run_id in named or active if run_id in active]
+        # A run that its worker has begun and nobody was told of yet is meant only if it is named.
+        running = [each for each in chosen if _runs(each) and (named or each.run.run_id not in self._board.waiting)]
+        await self._stop(running)
+        pending = [each for each in chosen if named and include_pending and each.run.state is RunState.PENDING]
+        removed = await self._remove([each.run.run_id for each in pending])
+        begun = [each for each in pending if _runs(each)]  # while it was asked back
+        await self._stop(begun)
+        return [each.run.run_id for each in (*running, *begun)] + removed
+
+    async def _stop(self, running: Sequence[Active]) -> None:
         for active in running:
             active.run = replace(active.run, cancelled=True)
             if active.lease is not None:
-                active.lease.cancel.set()
+                active.lease.stop()
         if running:
             await asyncio.gather(*(self._board.store(active) for active in running))
-        pending = [active.run.run_id for active in chosen if named and include_pending and active.lease is None]
-        removed = await self._remove(pending)
-        return [active.run.run_id for active in running] + removed
 
     async def delete_pending(self, run_ids: Iterable[str] | None) -> int:
         """Removes pending runs (None: all); they leave no history."""
@@ -142,10 +155,15 @@ class Runs:
         return len(await self._remove(ids))
 
     async def _remove(self, run_ids: Iterable[str]) -> list[str]:
-        gone = [self._board.active.pop(run_id) for run_id in run_ids if self._board.waiting.remove(run_id) is not None]
+        ids, waiting = list(run_ids), self._board.waiting
+        lent = [active for run_id in ids if (active := self._board.active.get(run_id)) and run_id in waiting]
+        await self.leasing.lines.take_back([active for active in lent if active.lease is not None])
+        free = [run_id for run_id in ids if (active := self._board.active.get(run_id)) and active.lease is None]
+        gone = [self._board.active.pop(run_id) for run_id in free if waiting.remove(run_id) is not None]
         ids = [active.run.run_id for active in gone]
         if not gone:
             return []
+        self._board.changes += 1
         await self._board.journal.post(store.delete(ids))
         self._board.queue_changed()
         for active in gone:  # only those who watch this very run are told
@@ -166,6 +184,10 @@ class Runs:
         run = await self.get(run_id)
         for event in messages.replay(run, self._board.feed.epoch):
             yield event
+
+
+def _runs(active: Active) -> bool:
+    return active.lease is not None and active.run.state is RunState.RUNNING and not active.ending
 
 
 def _unknown(run_id: str) -> NotFound:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.runs.measured import Pace
-from orchestrator.runs.records import RunRecord, RunState
+from orchestrator.runs.records import HistoryOrder, RunRecord, RunState, Selection
 
 Write = Callable[[sqlite3.Connection], None]
 
@@ -97,11 +97,12 @@ def paces(connection: sqlite3.Connection) -> list[Pace]:
     return [Pace(class_type, seconds, runs) for class_type, seconds, runs in rows]
 
 
-def keep_pace(pace: Pace) -> Write:
-    """Stores what is known of a class."""
+def keep_paces(paces: Iterable[Pace]) -> Write:
+    """Stores what is known of classes."""
+    rows = [(pace.class_type, pace.seconds, pace.runs) for pace in paces]
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR REPLACE INTO paces VALUES (?, ?, ?)", (pace.class_type, pace.seconds, pace.runs))
+        connection.executemany("INSERT OR REPLACE INTO paces VALUES (?, ?, ?)", rows)
 
     return write
 
@@ -149,6 +150,56 @@ def history(first: int, last: int, max_bytes: int) -> Callable[[sqlite3.Connecti
                 return runs, True
             runs.append(run)
         return runs, False
+
+    return query
+
+
+_WORKFLOW = "json_extract(CAST(extra AS TEXT), '$.extra_pnginfo.workflow.id')"
+_ORDERS = {
+    HistoryOrder.ENDED: "finished",
+    HistoryOrder.CREATED: "created_ms",
+    HistoryOrder.DURATION: "ended_ms - started_ms",
+}
+# The column list is that of _SELECT, without what was submitted.
+_SUMMARY = (
+    "SELECT run_id, ordinal, number, number_given, x'', x'', client_id, outputs_to_execute, x'', "
+    "x'', created_ms, state, attempts, losses, lease_id, cancelled, started_ms, ended_ms, "
+    "coalesce(outputs, x'7b7d'), coalesce(messages, x'5b5d'), coalesce(meta, x'7b7d'), "
+    f"CASE WHEN json_valid(CAST(extra AS TEXT)) AND typeof({_WORKFLOW}) = 'text' THEN {_WORKFLOW} ELSE '' END "
+    "FROM runs JOIN prompts USING (ordinal) LEFT JOIN results USING (ordinal) "
+)
+
+
+def selected(
+    selection: Selection, offset: int, max_items: int | None, max_bytes: int
+) -> Callable[[sqlite3.Connection], tuple[list[RunRecord], int, bool]]:
+    """Finished runs without what was submitted, how many the selection has, and True: cut off at `max_bytes`."""
+    where, values = "finished IS NOT NULL", list[object]()
+    if selection.states:
+        where += f" AND state IN ({', '.join('?' * len(selection.states))})"
+        values += map(int, selection.states)
+    source = "runs"
+    if selection.workflow_id is not None:
+        source += " JOIN prompts USING (ordinal)"
+        where += f" AND json_valid(CAST(extra AS TEXT)) AND {_WORKFLOW} = ?"
+        values.append(selection.workflow_id)
+    direction = "DESC" if selection.descending else "ASC"
+    order = f"ORDER BY {_ORDERS[selection.order]} {direction}, finished"
+    part = [-1 if max_items is None else max_items, offset]
+
+    def query(connection: sqlite3.Connection) -> tuple[list[RunRecord], int, bool]:
+        (total,) = connection.execute(f"SELECT count(*) FROM {source} WHERE {where}", values).fetchone()
+        chosen = f"SELECT ordinal FROM {source} WHERE {where} {order} LIMIT ? OFFSET ?"
+        rows = connection.execute(f"{_SUMMARY} WHERE ordinal IN ({chosen}) {order}", [*values, *part])
+        runs: list[RunRecord] = []
+        size = 0
+        for row in rows:
+            run = _record(row)
+            size += len(run.outputs_json) + len(run.messages_json) + len(run.meta_json)
+            if runs and size > max_bytes:
+                return runs, total, True
+            runs.append(run)
+        return runs, total, False
 
     return query
 

@@ -16,7 +16,16 @@ class Waiting:
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._runs: dict[str, RunRecord] = {}
+        self._lent: set[str] = set()
         self._heap: list[tuple[float, int, str]] = []
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._runs
+
+    @property
+    def ready(self) -> int:
+        """How many are not lent."""
+        return len(self._runs) - len(self._lent)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -37,6 +46,7 @@ class Waiting:
     def remove(self, run_id: str) -> RunRecord | None:
         """Takes a run out, wherever it stands; None: it is not here."""
         run = self._runs.pop(run_id, None)
+        self._lent.discard(run_id)
         if run is not None:
             self._bytes -= run.bytes
             if len(self._heap) > 2 * len(self._runs) + 16:  # mostly ids that left
@@ -45,15 +55,26 @@ class Waiting:
         return run
 
     def take(self) -> RunRecord | None:
-        """The next run, taken out."""
+        """The next run that is not lent, taken out."""
+        run = self.lend()
+        return None if run is None else self.remove(run.run_id)
+
+    def lend(self) -> RunRecord | None:
+        """The next run for a worker that will begin it later: it stays listed, and nobody else gets it."""
         while self._heap:
             _, order, run_id = heapq.heappop(self._heap)
             run = self._runs.get(run_id)
-            if run is not None and run.order == order:
-                del self._runs[run_id]
-                self._bytes -= run.bytes
+            if run is not None and run.order == order and run_id not in self._lent:
+                self._lent.add(run_id)
                 return run
         return None
+
+    def give_back(self, run_id: str) -> None:
+        """A run that was lent and not begun waits again, at its old place."""
+        if run_id in self._lent:
+            self._lent.remove(run_id)
+            run = self._runs[run_id]
+            heapq.heappush(self._heap, (run.number, run.order, run_id))
 
     def ordered(self) -> list[RunRecord]:
         """All of them, next first."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from heliograph.graph.v1 import run_service_pb2 as pb
 
+from kit.errors import InvalidRequest
 from orchestrator.runs.explain import Explanation
-from orchestrator.runs.records import FreeRequest, Receipt, RunRecord, SubmitRequest
+from orchestrator.runs.records import FreeRequest, HistoryOrder, Receipt, RunRecord, RunState, Selection, SubmitRequest
 from orchestrator.transport.codec_events import encode_state
+from orchestrator.transport.system import ObjectInfo
 
 
 def decode_submit(request: pb.SubmitRunRequest) -> SubmitRequest:
@@ -51,7 +54,34 @@ def encode_run(run: RunRecord) -> pb.Run:
         started_ms=run.started_ms,
         ended_ms=run.ended_ms,
         attempts=run.attempts,
+        workflow_id=run.workflow_id,
     )
+
+
+def encode_bare_run(run: RunRecord) -> pb.Run:
+    """A waiting or running run without what was submitted."""
+    return encode_run(replace(run, prompt_json=b"", extra_data_json=b"", workflow_id=workflow_id(run.extra_data_json)))
+
+
+def workflow_id(extra_data_json: bytes) -> str:
+    """extra_data.extra_pnginfo.workflow.id as far as it is a text."""
+    found: object = json.loads(extra_data_json) if b'"workflow"' in extra_data_json else None
+    for key in ("extra_pnginfo", "workflow", "id"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def decode_selection(selection: pb.HistorySelection) -> Selection:
+    """Which finished runs. Raises InvalidRequest (SELECTION)."""
+    try:
+        return Selection(
+            tuple(map(RunState, selection.states)),
+            selection.workflow_id if selection.HasField("workflow_id") else None,
+            HistoryOrder(selection.order),
+            selection.descending,
+        )
+    except ValueError as problem:
+        raise InvalidRequest("no such state or order", reason="SELECTION", cause=problem) from problem
 
 
 def decode_page(request: pb.ListHistoryRequest) -> tuple[int | None, int | None]:
@@ -88,3 +118,12 @@ def encode_explanation(found: Explanation, model_bytes: int) -> pb.ExplainRunRes
 def decode_free(request: pb.FreeMemoryRequest) -> FreeRequest:
     """What to let go of."""
     return FreeRequest(request.unload_models, request.free_memory)
+
+
+def encode_catalogue(info: ObjectInfo, request: pb.ListNodeTypesRequest) -> pb.ListNodeTypesResponse:
+    """All node classes, unless the caller has them already."""
+    if request.known_version == info.version:
+        return pb.ListNodeTypesResponse(version=info.version)
+    if request.gzipped:
+        return pb.ListNodeTypesResponse(version=info.version, object_info_gzip=info.gzipped)
+    return pb.ListNodeTypesResponse(version=info.version, object_info_json=info.text)

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from heliograph.graph.v1 import worker_service_pb2 as pb
 
 from kit.errors import InvalidRequest
-from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunRecord, RunState
-from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat, Report
-from orchestrator.transport.codec_events import decode_body, encode_body, encode_state
+from orchestrator.runs.records import LeaseOffer, Outcome, RunRecord, RunState
+from orchestrator.runs.reporting import Directive
+from orchestrator.runs.reports import Attach, Happened, Heartbeat, Report
+from orchestrator.transport.codec_events import decode_body
 
 
 def encode_offer(offer: LeaseOffer) -> pb.LeaseRunResponse:
     """Answer to a worker that asks for work."""
-    run = offer.run
-    lease = None
-    if run is not None:
-        lease = pb.Lease(
-            lease_id=run.lease_id,
-            run_id=run.run_id,
-            attempt=run.attempts,
-            prompt_json=run.prompt_json,
-            extra_data_json=run.extra_data_json,
-            outputs_to_execute=run.outputs_to_execute,
-            client_id=run.client_id,
-        )
+    lease = None if offer.run is None else encode_lease(offer.run)
     return pb.LeaseRunResponse(lease=lease, unload_models=offer.free.unload_models, free_memory=offer.free.free_memory)
 
 
-def decode_offer(response: pb.LeaseRunResponse) -> LeaseOffer:
+def encode_lease(run: RunRecord) -> pb.Lease:
+    """A run for a worker; one that is lent ahead is still pending and will be begun once more."""
+    return pb.Lease(
+        lease_id=run.lease_id,
+        run_id=run.run_id,
+        attempt=run.attempts + (run.state is RunState.PENDING),
+        prompt_json=run.prompt_json,
+        extra_data_json=run.extra_data_json,
+        outputs_to_execute=run.outputs_to_execute,
+        client_id=run.client_id,
+    )
+
+
+def decode_lease(lease: pb.Lease) -> RunRecord:
     """The worker's view of it; what a worker is not told of a run is empty."""
-    free = FreeRequest(response.unload_models, response.free_memory)
-    if not response.HasField("lease"):
-        return LeaseOffer(None, free)
-    lease = response.lease
-    run = RunRecord(
+    return RunRecord(
         run_id=lease.run_id,
         order=0,
         number=0.0,
@@ -51,27 +50,6 @@ def decode_offer(response: pb.LeaseRunResponse) -> LeaseOffer:
         attempts=lease.attempt,
         lease_id=lease.lease_id,
     )
-    return LeaseOffer(run, free)
-
-
-def encode_reports(
-    happened: Sequence[Happened], last: Attach | Heartbeat | Outcome | None = None
-) -> pb.ReportRunRequest:
-    """What a worker says, in one message: events, then `last`; an attach comes before them."""
-    message = pb.ReportRunRequest()
-    for each in happened:
-        encode_body(each.body, message.events.add(timestamp_ms=each.timestamp_ms))
-    match last:
-        case Attach():
-            message.attach.CopyFrom(pb.Attach(lease_id=last.lease_id, run_id=last.run_id))
-        case Heartbeat():
-            message.heartbeat.SetInParent()
-        case Outcome():
-            outcome = pb.RunOutcome(
-                state=encode_state(last.state), outputs_json=last.outputs_json, meta_json=last.meta_json
-            )
-            message.outcome.CopyFrom(outcome)
-    return message
 
 
 def decode_reports(request: pb.ReportRunRequest) -> Iterator[Report]:
@@ -89,7 +67,7 @@ def decode_reports(request: pb.ReportRunRequest) -> Iterator[Report]:
         case "heartbeat":
             yield Heartbeat()
         case "outcome":
-            yield _outcome(request.outcome)
+            yield decode_outcome(request.outcome)
         case other:
             if not request.events:
                 raise InvalidRequest("a report is empty", reason="BAD_REPORT", report=other)
@@ -106,13 +84,8 @@ def encode_directive(directive: Directive) -> pb.ReportRunResponse:
             return pb.ReportRunResponse(outcome_stored=pb.OutcomeStored())
 
 
-def decode_directive(response: pb.ReportRunResponse) -> Directive | None:
-    """What the front says; None: something a later front may say."""
-    known = {"attached": Directive.ATTACHED, "cancel": Directive.CANCEL, "outcome_stored": Directive.STORED}
-    return known.get(response.WhichOneof("directive") or "")
-
-
-def _outcome(message: pb.RunOutcome) -> Outcome:
+def decode_outcome(message: pb.RunOutcome) -> Outcome:
+    """How a run ended. Raises InvalidRequest."""
     try:
         state = RunState(message.state)
     except ValueError:

@@ -11,10 +11,14 @@ from heliograph.graph.v1 import run_service_pb2_grpc as rpc
 from orchestrator.runs.intake import Intake
 from orchestrator.runs.runs import Runs
 from orchestrator.transport.codec_events import encode_event
+from orchestrator.transport.codec_queue import EncodedQueue
 from orchestrator.transport.codec_runs import (
     decode_free,
     decode_page,
+    decode_selection,
     decode_submit,
+    encode_bare_run,
+    encode_catalogue,
     encode_explanation,
     encode_receipt,
     encode_run,
@@ -29,6 +33,7 @@ class RunServicer(rpc.RunServiceServicer):
         self._runs = runs
         self._intake = intake
         self._system = system
+        self._whole, self._bare = EncodedQueue(encode_run), EncodedQueue(encode_bare_run)
 
     async def SubmitRun(self, request: pb.SubmitRunRequest, context: Any) -> pb.SubmitRunResponse:
         """Validates and stores a run."""
@@ -43,14 +48,19 @@ class RunServicer(rpc.RunServiceServicer):
         if request.counts_only:
             running_count, pending_count = self._runs.counts()
             return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count)
-        running, pending = self._runs.queue()
-        return pb.ListQueueResponse(
-            running=map(encode_run, running), pending=map(encode_run, pending),
-            running_count=len(running), pending_count=len(pending),
-        )  # fmt: skip
+        version = self._runs.queue_version
+        if request.known_version == version:
+            running_count, pending_count = self._runs.counts()
+            return pb.ListQueueResponse(running_count=running_count, pending_count=pending_count, version=version)
+        encoded = self._bare if request.without_prompts else self._whole
+        return encoded.queue(*self._runs.queue(), version)
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Any) -> pb.ListHistoryResponse:
         """Finished runs, oldest first."""
+        if request.HasField("selection"):
+            selection = decode_selection(request.selection)
+            runs, total = await self._runs.history.select(selection, *decode_page(request))
+            return pb.ListHistoryResponse(runs=map(encode_run, runs), total=total)
         runs = await self._runs.history.page(*decode_page(request))
         return pb.ListHistoryResponse(runs=map(encode_run, runs))
 
@@ -92,7 +102,9 @@ class RunServicer(rpc.RunServiceServicer):
 
     async def ListNodeTypes(self, request: pb.ListNodeTypesRequest, context: Any) -> pb.ListNodeTypesResponse:
         """The node catalogue in ComfyUI's object_info form."""
-        return pb.ListNodeTypesResponse(object_info_json=await self._system.object_info_json(request.node_type))
+        if request.node_type:
+            return pb.ListNodeTypesResponse(object_info_json=await self._system.one_object_info(request.node_type))
+        return encode_catalogue(await self._system.object_info(), request)
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> pb.GetSystemResponse:
         """Memory, versions, worker states."""

@@ -11,7 +11,10 @@ from heliograph.graph.v1 import worker_service_pb2 as pb
 from heliograph.graph.v1 import worker_service_pb2_grpc as rpc
 
 from orchestrator.runs.leasing import Leasing
-from orchestrator.runs.reporting import Report, converse
+from orchestrator.runs.line import Said
+from orchestrator.runs.reporting import converse, orders
+from orchestrator.runs.reports import Report
+from orchestrator.transport.codec_lines import decode_said, encode_orders
 from orchestrator.transport.codec_workers import decode_reports, encode_directive, encode_offer
 
 _MAX_WAIT_S = 60.0
@@ -36,6 +39,19 @@ class WorkerServicer(rpc.WorkerServiceServicer):
         async with aclosing(converse(self._leasing, _decoded(request_iterator), self._stopping)) as directives:
             async for directive in directives:
                 yield encode_directive(directive)
+
+    async def Work(
+        self, request_iterator: AsyncIterator[pb.WorkRequest], context: Any
+    ) -> AsyncIterator[pb.WorkResponse]:
+        """One stream per worker."""
+        async with aclosing(orders(self._leasing.lines, _said(request_iterator), self._stopping)) as told:
+            async for each in told:
+                yield encode_orders(each)
+
+
+async def _said(requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[Said]:
+    async for request in requests:
+        yield decode_said(request)
 
 
 async def _decoded(requests: AsyncIterator[pb.ReportRunRequest]) -> AsyncIterator[Report]:

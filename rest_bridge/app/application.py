@@ -50,7 +50,7 @@ def application(bridge: Bridge, feed: Feed, rules: OriginRules) -> FastAPI:
     app.add_middleware(Guard, rules=rules, max_body_bytes=bridge.max_upload_bytes, body_stall_s=bridge.body_stall_s)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(HeliographError, _typed_error)
-    app.add_exception_handler(MalformedRequest, _trouble)
+    app.add_exception_handler(MalformedRequest, _malformed)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _trouble)  # boundary: the client gets the text, the log the traceback
     return app
@@ -117,6 +117,10 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 async def _typed_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HeliographError)
     return error_answer(error)
+
+
+async def _malformed(_request: Request, error: Exception) -> Response:
+    return trouble(str(error))
 
 
 async def _trouble(_request: Request, _error: Exception) -> Response:

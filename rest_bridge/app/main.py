@@ -15,14 +15,18 @@ import uvicorn
 from kit import telemetry
 from kit.serve import channel_options, run_service, stop_event_on_signals
 from rest_bridge.app.application import application
+from rest_bridge.app.heads import bounded_heads
 from rest_bridge.app.settings import MIB, Settings
 from rest_bridge.bridge import Bridge
+from rest_bridge.catalogue import NodeCatalogue
 from rest_bridge.clients import Artifacts, Models, Runs
 from rest_bridge.delivery import Delivery
 from rest_bridge.feed import Feed, Pace
 from rest_bridge.guard import OriginRules
 from rest_bridge.logbook import Logbook
+from rest_bridge.pack_files import PackFiles
 from rest_bridge.pictures import Darkroom
+from rest_bridge.queue_view import QueueView
 from rest_bridge.sockets import OutboxLimits, Sockets
 from rest_bridge.templates import Templates
 from rest_bridge.users.files import Limits, UserFiles
@@ -80,6 +84,8 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             runs=runs,
             artifacts=Artifacts(front, settings.rest_call_timeout_s, settings.rest_transfer_timeout_s),
             models=Models(models, settings.rest_call_timeout_s),
+            queue=QueueView(runs),
+            catalogue=NodeCatalogue(runs),
             sockets=sockets,
             delivery=Delivery(sockets, legacy_previews=settings.rest_legacy_previews),
             darkroom=Darkroom(settings.rest_max_image_pixels),
@@ -87,6 +93,9 @@ async def serve(settings: Settings, sock: socket.socket, stop: asyncio.Event, pa
             preferences=Preferences(users),
             templates=Templates(Path(settings.rest_templates_dir) if settings.rest_templates_dir else None),
             logbook=Logbook(sockets),
+            pack_files=PackFiles(
+                [await channels.enter_async_context(_channel(a)) for a in settings.provider_addresses]
+            ),
             max_upload_bytes=settings.max_upload_bytes,
             ui=web_ui(settings.rest_web_ui),
             body_stall_s=settings.rest_body_stall_s,
@@ -123,6 +132,7 @@ def _uvicorn(app: object, settings: Settings) -> uvicorn.Config:
         headers=[("server", "heliograph")],
         timeout_graceful_shutdown=round(settings.rest_drain_s),
         timeout_keep_alive=75,
+        http=bounded_heads(settings.rest_body_stall_s),
         ws="websockets-sansio",
         ws_max_size=_MAX_CLIENT_MESSAGE,
         # Some ComfyUI clients only read their socket now and then: a ping they cannot answer would end them.

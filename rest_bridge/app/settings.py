@@ -21,6 +21,7 @@ class Settings(KitSettings):
     rest_port: Annotated[int, Field(ge=0, le=65535)] = Field(8188, description="TCP port; 0: any free one")
     front_address: str = Field("127.0.0.1:8189", description="host:port of the orchestrator's front (gRPC)")
     model_address: str = Field("127.0.0.1:8190", description="host:port of the model service (gRPC)")
+    node_providers: str = Field("", description="Services with nodes of their own: their files for browsers are shown")
 
     rest_origin_policy: Literal["strict", "comfyui"] = Field(
         "strict",
@@ -47,7 +48,7 @@ class Settings(KitSettings):
         300.0, description="Deadline of one upload to the front, and of each chunk of a download, seconds"
     )
     rest_body_stall_s: Annotated[float, Field(gt=0)] = Field(
-        30.0, description="How long a request's body may make no progress, seconds"
+        30.0, description="How long a request's body may make no progress, and its head may take, seconds"
     )
     rest_socket_limit: Annotated[int, Field(ge=1)] = Field(1024, description="WebSocket clients at once")
     rest_socket_buffer_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -75,6 +76,11 @@ class Settings(KitSettings):
     def max_upload_bytes(self) -> int:
         """Largest request body, bytes."""
         return self.max_upload_mib * MIB
+
+    @property
+    def provider_addresses(self) -> tuple[str, ...]:
+        """Of `node_providers`, in order; the front checks them."""
+        return tuple(part.strip() for part in self.node_providers.split(",") if part.strip())
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

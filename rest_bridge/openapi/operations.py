@@ -140,6 +140,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/system_stats"): Operation({"200": json_of(ref("SystemStats"))}),
     ("GET", "/features"): Operation({"200": json_of(ref("Features"))}),
     ("GET", "/extensions"): Operation({"200": json_of(TEXTS)}),
+    ("GET", "/extensions/{pack}/{file:path}"): Operation(
+        {"200": file_of("a script or another file of a node pack or the web UI", "*/*"), "404": nothing("no such file")}
+    ),
     ("GET", "/i18n"): Operation({"200": json_of(FREE)}),
     ("GET", "/workflow_templates"): Operation({"200": json_of(by_name(TEXTS))}),
     ("GET", "/api/workflow_templates/{source}/{file}"): Operation(_RANGES),

@@ -12,8 +12,9 @@ from rest_bridge.bridge import Bridge, Endpoint
 
 
 async def show(bridge: Bridge, _request: Request) -> Response:
-    """Those of the web UI, if it is installed; none otherwise."""
-    return json_answer(json.dumps(bridge.ui.scripts if bridge.ui else []).encode())
+    """Those of the web UI, if it is installed, and those of node packs."""
+    own = bridge.ui.scripts if bridge.ui else []
+    return json_answer(json.dumps([*own, *await bridge.pack_files.scripts()]).encode())
 
 
 ENDPOINT = Endpoint("/extensions", {"GET": show})

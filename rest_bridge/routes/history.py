@@ -43,7 +43,7 @@ def _whole(request: Request, name: str) -> int | None:
     try:
         return max(-1, min(int(given), _INT32_MAX))
     except ValueError as problem:
-        raise MalformedRequest from problem
+        raise MalformedRequest("a whole number is needed in the query") from problem
 
 
 ENDPOINT = Endpoint("/history", {"GET": show, "POST": change})

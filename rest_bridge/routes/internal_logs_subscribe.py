@@ -16,7 +16,7 @@ async def subscribe(bridge: Bridge, request: Request) -> Response:
     body = await read_json_object(request)
     client_id = body.get("clientId")
     if not isinstance(client_id, str) or "enabled" not in body:
-        raise MalformedRequest
+        raise MalformedRequest("`clientId` must be a text, and `enabled` must be there")
     bridge.logbook.subscribe(client_id, bool(body["enabled"]))
     return empty()
 

@@ -17,7 +17,7 @@ async def interrupt(bridge: Bridge, request: Request) -> Response:
     if await request.body():
         body = await read_json(request)
     if not isinstance(body, dict):
-        raise MalformedRequest
+        raise MalformedRequest("the body must be a JSON object, or empty")
     run_id = body.get("prompt_id")
     await bridge.runs.cancel_running(str(run_id) if run_id else None)
     return empty()

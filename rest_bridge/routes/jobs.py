@@ -22,17 +22,16 @@ async def show(bridge: Bridge, request: Request) -> Response:
         asked = _asked(request.query_params)
     except InvalidRequest as error:
         return json_answer(translate.dump({"error": error.message}), 400)
-    found: dict[object, jobs.Job] = {}
+    waiting: list[jobs.Job] = []
     if not asked.statuses <= jobs.FINISHED:
-        queue = await bridge.runs.queue()
-        waiting = await asyncio.to_thread(jobs.summaries, (*queue.running, *queue.pending), asked)
-        found = {job["id"]: job for job in waiting}
-    if asked.statuses & jobs.FINISHED:
-        # After the queue: a run that ends between the two questions is told once, as ended.
-        async for runs in bridge.runs.history_pages():
-            for job in await asyncio.to_thread(jobs.summaries, runs, asked):
-                found[job["id"]] = job
-    body = await asyncio.to_thread(lambda: translate.dump(jobs.page(list(found.values()), asked)))
+        waiting = jobs.chosen(await bridge.queue.jobs(), asked)
+    if not asked.statuses & jobs.FINISHED:
+        return json_answer(translate.dump(jobs.page(waiting, asked)))
+    # After the queue: a run that ends between the two questions is told once, as ended.
+    skip = 0 if waiting else asked.offset  # what precedes the part may be among those that wait
+    wanted = None if asked.limit is None else asked.offset + asked.limit - skip
+    runs, total = await bridge.runs.finished(jobs.selection(asked), skip, wanted)
+    body = await asyncio.to_thread(lambda: translate.dump(jobs.merged(waiting, runs, asked, skip, total)))
     return json_answer(body)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rest_bridge import translate
 from rest_bridge.answers import empty, json_answer
 from rest_bridge.bodies import ids_of, read_json_object
 from rest_bridge.bridge import Bridge, Endpoint
@@ -13,7 +12,7 @@ from rest_bridge.bridge import Bridge, Endpoint
 
 async def show(bridge: Bridge, _request: Request) -> Response:
     """Five-entry items, next one first."""
-    return json_answer(translate.queue(await bridge.runs.queue()))
+    return json_answer(await bridge.queue.text())
 
 
 async def change(bridge: Bridge, request: Request) -> Response:

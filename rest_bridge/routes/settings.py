@@ -23,7 +23,7 @@ async def change(bridge: Bridge, request: Request) -> Response:
     """Settings that the body does not name stay."""
     changes = await read_json(request)
     if not isinstance(changes, dict):
-        raise MalformedRequest
+        raise MalformedRequest("the body must be a JSON object")
     await asyncio.to_thread(bridge.preferences.merge, changes)
     return empty()
 

@@ -46,10 +46,10 @@ def wanted(form: FormData) -> Wanted | None:
         return None
     file = images[0]
     if not isinstance(file, UploadFile) or not file.filename:
-        raise MalformedRequest
+        raise MalformedRequest("`image` must be a file with a name")
     area = _text(form, "type", "input")
     if area not in filenames.AREAS:
-        raise MalformedRequest
+        raise MalformedRequest("`type` must be input, output or temp")
     name, subfolder = filenames.upload_name(file.filename), filenames.inside(_text(form, "subfolder", ""))
     if name is None or subfolder is None:
         return None

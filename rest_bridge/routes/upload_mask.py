@@ -48,9 +48,9 @@ def _original(form: FormData) -> artifact.ArtifactRef | None:
     try:
         named = json.loads(given[0]) if given and isinstance(given[0], str) else None
     except (ValueError, RecursionError) as problem:
-        raise MalformedRequest from problem
+        raise MalformedRequest("`original_ref` is not JSON") from problem
     if not isinstance(named, dict) or not isinstance(named.get("filename"), str):
-        raise MalformedRequest
+        raise MalformedRequest("`original_ref` must be a JSON object with a `filename`")
     filename, area = filenames.annotated(named["filename"])
     area = area or str(named.get("type") or "output")
     subfolder = filenames.inside(str(named.get("subfolder") or ""))

@@ -23,7 +23,7 @@ async def show(bridge: Bridge, _request: Request) -> Response:
 async def add(_bridge: Bridge, request: Request) -> Response:
     """Always refused, in the words of a server for one user."""
     if not isinstance((await read_json_object(request)).get("username"), str):
-        raise MalformedRequest
+        raise MalformedRequest("`username` must be a text")
     return json_answer(translate.dump({"error": "Duplicate username."}), 400)
 
 

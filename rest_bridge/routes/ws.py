@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kit.errors import HeliographError
-from rest_bridge import messages, translate
+from rest_bridge import messages
 from rest_bridge.answers import text
 from rest_bridge.bridge import Bridge, Endpoint
 from rest_bridge.frames import Frame
@@ -50,10 +50,10 @@ async def _remaining(bridge: Bridge) -> int:
     """Unfinished runs: asked for, unless a newer figure came meanwhile or the front does not answer."""
     changes = bridge.delivery.changes
     try:
-        queue = await bridge.runs.queue(_COUNT_TIMEOUT_S)
+        remaining = await bridge.runs.unfinished(_COUNT_TIMEOUT_S)
     except HeliographError:
         return bridge.delivery.remaining
-    return translate.remaining(queue) if bridge.delivery.changes == changes else bridge.delivery.remaining
+    return remaining if bridge.delivery.changes == changes else bridge.delivery.remaining
 
 
 async def _until_closed(bridge: Bridge, websocket: WebSocket, outbox: Outbox) -> None:

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import CHECKPOINT
 from tests.support import workflows
+from tests.support.asking import Asking
 from tests.support.stack import REPO, Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
@@ -128,3 +130,27 @@ def test_reflection_lists_the_services(stack: Stack) -> None:
     with grpc.insecure_channel(stack.front) as channel:
         services = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert {"heliograph.graph.v1.RunService", "heliograph.artifact.v1.ArtifactService"} <= services
+
+
+def test_pictures_come_over_the_socket_and_leave_no_file(stack: Stack) -> None:
+    """Also when the same prompt is sent again: nothing was kept that could be told again."""
+    asking = Asking(stack)
+    before = {path for area in ("output", "temp") for path in (stack.data / area).rglob("*")}
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 8, "batch_size": 2, "color": 255}},
+        "s": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+    }
+    with connect(stack.rest.replace("http", "ws", 1) + "/ws?clientId=me") as client:
+        for _ in range(2):
+            run_id, pictures = asking.submit(graph, client_id="me"), []
+            while not is_end(message := client.recv(timeout=60)):
+                pictures += [message] if isinstance(message, bytes) else []
+            assert [picture[:12] for picture in pictures] == [bytes([0, 0, 0, 1, 0, 0, 0, 2]) + b"\x89PNG"] * 2
+            assert asking.get(f"/history/{run_id}").json()[run_id]["outputs"] == {}
+    assert {path for area in ("output", "temp") for path in (stack.data / area).rglob("*")} == before
+
+
+def is_end(message: str | bytes) -> bool:
+    """The mark that a run is over."""
+    told = json.loads(message) if isinstance(message, str) else {}
+    return told.get("type") == "executing" and told["data"].get("node") is None

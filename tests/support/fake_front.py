@@ -6,6 +6,7 @@ State is plain attributes, changed by the test; call `emit`, `break_streams` and
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import posixpath
@@ -24,6 +25,7 @@ from heliograph.model.v1 import model_service_pb2_grpc
 
 from kit.errors import InvalidPrompt, InvalidRequest, NotFound
 from kit.serve import AioServer, aio_server
+from orchestrator.transport.codec_runs import workflow_id
 
 FileKey = tuple[str, str, str]
 NO_PROMPT = {
@@ -158,12 +160,36 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
     async def ListHistory(self, request: graph.ListHistoryRequest, context: Any) -> graph.ListHistoryResponse:
         self._backend.note("ListHistory", request)
         runs = self._backend.history
+        if request.HasField("selection"):
+            return self._selected(request)
         limit = request.max_items if request.HasField("max_items") else len(runs)
         start = request.offset if request.HasField("offset") else max(0, len(runs) - limit)
         page = runs[start : start + limit]
         if self._backend.page_limit is not None and len(page) > self._backend.page_limit:
             raise InvalidRequest("too large", reason="ANSWER_TOO_LARGE", fits=self._backend.page_limit)
         return graph.ListHistoryResponse(runs=page)
+
+    def _selected(self, request: graph.ListHistoryRequest) -> graph.ListHistoryResponse:
+        """As the front: filtered, sorted, without what was submitted."""
+        selection = request.selection
+        runs = []
+        for run in self._backend.history:
+            bare = graph.Run()
+            bare.CopyFrom(run)
+            bare.workflow_id = workflow_id(run.extra_data_json)
+            bare.ClearField("prompt_json")
+            bare.ClearField("extra_data_json")
+            if run.state in selection.states and selection.workflow_id in ("", bare.workflow_id):
+                runs.append(bare)
+        by_duration = selection.order == graph.HISTORY_ORDER_DURATION
+        runs.sort(
+            key=lambda run: run.ended_ms - run.started_ms if by_duration else run.created_ms,
+            reverse=selection.descending,
+        )
+        part = runs[request.offset : request.offset + request.max_items]
+        if self._backend.page_limit is not None and len(part) > self._backend.page_limit:
+            raise InvalidRequest("too large", reason="ANSWER_TOO_LARGE", fits=self._backend.page_limit)
+        return graph.ListHistoryResponse(runs=part, total=len(runs))
 
     async def CancelRun(self, request: graph.CancelRunRequest, context: Any) -> graph.CancelRunResponse:
         backend = self._backend
@@ -187,7 +213,13 @@ class FakeRuns(run_service_pb2_grpc.RunServiceServicer):
         self._backend.note("ListNodeTypes", request)
         known = self._backend.object_info
         chosen = {key: known[key] for key in known if request.node_type in ("", key)}
-        return graph.ListNodeTypesResponse(object_info_json=json.dumps(chosen).encode())
+        text = json.dumps(chosen).encode()
+        version = hashlib.sha256(text).hexdigest() if not request.node_type else ""
+        if version and version == request.known_version:
+            return graph.ListNodeTypesResponse(version=version)
+        if request.gzipped:
+            return graph.ListNodeTypesResponse(version=version, object_info_gzip=gzip.compress(text))
+        return graph.ListNodeTypesResponse(version=version, object_info_json=text)
 
     async def GetSystem(self, request: graph.GetSystemRequest, context: Any) -> graph.GetSystemResponse:
         self._backend.note("GetSystem", request)

@@ -123,6 +123,15 @@ def test_long_histories_are_read_in_pages(served: Served) -> None:
     assert ids(served, "?sort_order=asc&limit=2&offset=100") == ["r100", "r101"]
 
 
+def test_no_prompts_and_only_the_part_are_asked_for(busy: Served) -> None:
+    assert ids(busy, "?status=completed,failed&limit=1&offset=1") == ["done"]
+    (request,) = busy.backend.called("ListHistory")
+    assert (request.offset, request.max_items, request.HasField("selection")) == (1, 1, True)
+    ids(busy)
+    assert busy.backend.called("ListQueue")[0].without_prompts
+    assert all(request.HasField("selection") for request in busy.backend.called("ListHistory"))
+
+
 def test_one_job(busy: Served) -> None:
     job = busy.request("GET", "/api/jobs/done").json
     assert job["outputs"] == OUTPUTS and job["status"] == "completed"

@@ -156,7 +156,11 @@ def test_simple_exchanges(sample: dict[str, Any], served: Served) -> None:
     assert answer.content_type == sample["headers"].get("Content-Type", "")
     assert answer.headers.get("allow") == sample["headers"].get("Allow")
     if "body_text" in sample:
-        assert answer.body.decode() == sample["body_text"]
+        said = answer.body.decode()
+        if sample["status"] == 500:  # what is wrong follows the recorded text
+            said, _, problem = said.rpartition("\n\n")
+            assert problem
+        assert said == sample["body_text"]
     elif "body_json" in sample:
         assert answer.json == sample["body_json"]
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import re
 import socket
 import struct
@@ -20,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from rest_bridge.app.settings import Settings
+from rest_bridge.sockets import Outbox
 from tests.contract.rest import recordings
 from tests.contract.rest.served import WAIT_S, Served, running_bridge
 
@@ -124,26 +127,53 @@ def test_a_client_that_comes_back_gets_what_it_missed(alone: Served) -> None:
             assert said(client) == {"type": "executing", "data": {"node": None, "prompt_id": "run"}}
 
 
-def test_five_hundred_clients_at_once(alone: Served) -> None:
-    count = 500
+def test_five_hundred_clients_see_all_of_a_run_in_order_and_leave_nothing_behind(alone: Served) -> None:
+    """One of them does not read: it holds nobody up."""
+    count, steps = 500, 3
     alone.watched()
+
+    def left_behind() -> tuple[int, int, int]:
+        """Tasks, open files, outboxes."""
+        gc.collect()
+        outboxes = sum(isinstance(thing, Outbox) for thing in gc.get_objects())
+        return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")), outboxes  # noqa: PTH208
+
+    before = alone.on_loop(left_behind)
 
     async def one(index: int, stack: AsyncExitStack) -> AsyncConnection:
         address = f"ws://127.0.0.1:{alone.port}/ws?clientId=client-{index}"
         return await stack.enter_async_context(connect(address, open_timeout=WAIT_S, compression=None))
 
+    def emit_all() -> None:
+        """To everybody: counters of a run without a client. To each: a run of its own."""
+        for step in range(steps):
+            progress = events.NodeProgress(node_id="7", value=step, max=steps)
+            own = [executing(f"client-{index}", str(step), f"run-{index}") for index in range(count)]
+            alone.backend.emit(events.RunEvent(run_id="open", progress=progress), *own)
+        ended = events.RunEnded(state=events.RUN_STATE_SUCCEEDED)
+        over = [events.RunEvent(run_id=f"run-{i}", client_id=f"client-{i}", ended=ended) for i in range(count)]
+        alone.backend.emit(events.RunEvent(run_id="open", ended=ended), *over, queue(0))
+
     async def talk() -> None:
         async with asyncio.timeout(50), AsyncExitStack() as stack:
             clients = [await one(index, stack) for index in range(count)]
-            for client in clients:
-                assert json.loads(await client.recv())["data"]["sid"]
-            told = [executing(f"client-{index}", str(index), f"run-{index}") for index in range(count)]
-            await asyncio.to_thread(alone.on_loop, lambda: alone.backend.emit(queue(9), *told))
-            for index, client in enumerate(clients):
-                assert json.loads(await client.recv())["type"] == "status"
-                assert json.loads(await client.recv())["data"]["node"] == str(index)
+            with deaf_client(alone.port, "deaf"):
+                await asyncio.to_thread(alone.on_loop, emit_all)
+                for index, client in enumerate(clients):
+                    assert json.loads(await client.recv())["data"]["sid"] == f"client-{index}"
+                    for step in range(steps):
+                        counter, node = json.loads(await client.recv()), json.loads(await client.recv())
+                        assert (counter["type"], counter["data"]["value"]) == ("progress", step)
+                        assert node["data"] == {
+                            "node": str(step),
+                            "display_node": str(step),
+                            "prompt_id": f"run-{index}",
+                        }
+                    assert json.loads(await client.recv())["data"] == {"node": None, "prompt_id": f"run-{index}"}
+                    assert json.loads(await client.recv())["data"]["status"]["exec_info"] == {"queue_remaining": 0}
 
     asyncio.run(talk())
+    alone.until(lambda: all(now <= then for now, then in zip(left_behind(), before, strict=True)))
 
 
 def test_flags_count_in_the_first_text_only(alone: Served) -> None:

@@ -22,11 +22,14 @@ ALSO = (
     "LatentAdd",
 )
 
+# Of a file that ComfyUI's repository brings as a custom node, which the recording was made without.
+UNRECORDED = frozenset({"SaveImageWebsocket"})
+
 
 def main() -> None:
     """Writes recorded.json beside this file, one class a line."""
     whole = json.loads((Path(sys.argv[1]) / "object_info.json").read_text())
-    names = [item["id"] for item in json.loads(BUILTIN.read_text())["nodes"]]
+    names = [item["id"] for item in json.loads(BUILTIN.read_text())["nodes"] if item["id"] not in UNRECORDED]
     lines = (f"{json.dumps(name)}: {json.dumps(whole[name])}" for name in dict.fromkeys((*names, *ALSO)))
     (HERE / "recorded.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

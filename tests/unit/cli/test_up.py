@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.up import Service, _drain
+import pytest
+
+from cli.up import Service, _drain, services
+from kit.errors import NotFound
 
 WAITS = "import signal, pathlib, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
 
@@ -61,3 +64,29 @@ def test_services_end_when_the_supervisor_is_killed() -> None:
         supervisor.send_signal(signal.SIGKILL)
         assert select.select([ending], [], [], 20)[0]
         os.close(ending)
+
+
+def test_node_packs_get_processes_whose_addresses_everybody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    python = tmp_path / "two" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    monkeypatch.setenv("HELIOGRAPH_CUSTOM_NODES", f"{tmp_path / 'one'}{os.pathsep}{tmp_path / 'two'}")
+    monkeypatch.setenv("HELIOGRAPH_NODE_PROVIDERS", "far:1")
+    found = {service.name: service for service in services(1, "embedded", custom_nodes=[tmp_path / "three"])}
+    hosts = [found[f"nodes-{name}"] for name in ("one", "two", "three")]
+    addresses = ["far:1", *(host.command[4] for host in hosts)]
+    assert len(set(addresses)) == 4 and all(address.startswith("127.0.0.1:") for address in addresses[1:])
+    for name in ("front", "worker-0", "bridge"):
+        assert found[name].environment["HELIOGRAPH_NODE_PROVIDERS"] == ",".join(addresses)
+    assert [host.command[0] for host in hosts] == [sys.executable, str(python), sys.executable]
+    assert [host.command[-1] for host in hosts] == [str(tmp_path / name) for name in ("one", "two", "three")]
+
+
+def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="node pack"):
+        services(1, "embedded", custom_nodes=[tmp_path / "none"])

@@ -74,3 +74,10 @@ async def test_a_run_is_remembered_until_it_ends() -> None:
     assert await taken(box, 2) == ["executing", "executing"]
     delivery.queue_changed(1)
     assert await taken(box, 1) == ["status"]  # nothing was concluded twice
+
+
+async def test_text_of_a_node_is_a_frame_of_its_own() -> None:
+    delivery, (box,) = made("a")
+    shown = events.Preview(node_id="12:3", media_type="text/plain", image=b"width: 2")
+    delivery.handle(events.RunEvent(run_id="r", client_id="a", preview=shown))
+    assert (await box.next()).payload == b"\0\0\0\3" + b"\0\0\0\4" + b"12:3" + b"width: 2"

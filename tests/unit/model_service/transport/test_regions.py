@@ -31,6 +31,25 @@ def test_reads_without_a_copy_and_writes(folder: Path) -> None:
     assert (folder / "thing").read_bytes()[14:34] == bytes([14, 15, *([0] * 16), 32, 33])
 
 
+def test_shared_memory_of_other_programs(folder: Path) -> None:
+    """PostgreSQL's, a browser's, a semaphore: same machine, same user, not ours."""
+    for key in ("/PostgreSQL.1234", "sem.x", ".org.chromium.x"):
+        (folder / key.strip("/")).write_bytes(bytes(64))
+        with pytest.raises(InvalidRequest) as caught:
+            Regions(folder).register("r", key, 0, 16)
+        assert (caught.value.reason, caught.value.facts["key"]) == ("SHARED_MEMORY_KEY", key)
+    (folder / "heliograph-1").write_bytes(bytes(64))
+    Regions(folder).register("r", "/heliograph-1", 0, 16)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_shared_memory_of_other_users(folder: Path) -> None:
+    (folder / "heliograph-1").write_bytes(bytes(64))
+    os.chown(folder / "heliograph-1", 12345, 12345)
+    with pytest.raises(InvalidRequest, match="another user's"):
+        Regions(folder).register("r", "/heliograph-1", 0, 16)
+
+
 @pytest.mark.parametrize(
     "key", ["../secret", "/../secret", "a/../../secret", "..", ".", "", "/", "thing/", "//thing", "th\0ing", "x" * 300]
 )

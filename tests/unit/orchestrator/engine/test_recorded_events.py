@@ -11,7 +11,7 @@ import pytest
 from orchestrator.engine import events
 from orchestrator.graph.declare import node
 from orchestrator.graph.spec import Link
-from orchestrator.ports import Ctx
+from orchestrator.ports import Ctx, PreviewImage
 from tests.unit.orchestrator.engine.bench import Anything, Bench
 
 RECORDED = Path(__file__).resolve().parents[3] / "golden" / "http" / "ws_samples.json"
@@ -117,6 +117,21 @@ def test_progress_with_previews() -> None:
     kinds = [type(event).__name__ for event in bench.events]
     at = kinds.index("Previewed")
     assert kinds[at - 1 : at + 2] == ["NodeStates", "Previewed", "Progress"]
+
+
+def test_a_line_of_text_is_shown_before_the_node_is_done() -> None:
+    @node("TestSpeaks", category="t", outputs=(("*", "*"),))
+    def speaks(ctx: Ctx, value: Annotated[Any, Link("*")]) -> tuple[Any]:
+        ctx.show_text("halfway")
+        return (value,)
+
+    bench = Bench(speaks)
+    said = {"class_type": "TestSpeaks", "inputs": {"value": ["1", 0]}}
+    bench.run({"1": image(), "2": said, "3": consumer("PreviewImage", "2")})
+    (at,) = [index for index, event in enumerate(bench.events) if isinstance(event, events.Previewed)]
+    assert bench.events[at] == events.Previewed("2", "2", "", "2", PreviewImage("text/plain", b"halfway"))
+    kinds = [type(event).__name__ for event in bench.events if getattr(event, "node_id", None) == "2"]
+    assert kinds == ["Executing", "Previewed"]
 
 
 def test_interrupted_run() -> None:

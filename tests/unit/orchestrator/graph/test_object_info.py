@@ -13,6 +13,7 @@ from orchestrator.graph.kinds import InputFile, Int, Link, OneOf
 from orchestrator.graph.markdown import markdown
 from orchestrator.graph.object_info import all_object_info, object_info
 from orchestrator.graph.spec import Input, NodeSpec, Output
+from tests.golden.object_info.refresh import UNRECORDED
 from tests.support import reference
 from tests.support.recorded_catalogue import FixedLists, recorded, recorded_catalogue, spec_of
 
@@ -30,7 +31,10 @@ def ours(info: dict[str, Any]) -> str:
     return json.dumps(stripped(info))
 
 
-@pytest.mark.parametrize("spec", load(BUILTIN.read_bytes()).values(), ids=lambda spec: spec.id)
+RECORDED = [spec for spec in load(BUILTIN.read_bytes()).values() if spec.id not in UNRECORDED]
+
+
+@pytest.mark.parametrize("spec", RECORDED, ids=lambda spec: spec.id)
 def test_builtin_node_equals_recording(spec: NodeSpec) -> None:
     assert ours(object_info(spec, FixedLists())) == json.dumps(recorded()[spec.id])
 

@@ -294,3 +294,15 @@ def test_input_files_exist_or_are_named() -> None:
     assert load("there.png").ok
     entry: Any = load(5).node_errors["1"]
     assert entry["errors"][0]["details"] == "image - Invalid image file: 5"
+
+
+@pytest.mark.parametrize("class_type", ["SamplerCustomAdvanced", "SaveSVGNode", "WanImageToVideo"])
+def test_a_node_of_comfyui_that_is_not_here_is_told_with_the_reason(class_type: str) -> None:
+    """In ComfyUI's words, which leave room in `extra_info`; a class that nobody knows gets none."""
+    for name, told in ((class_type, True), ("NoSuchNode", False)):
+        graph = from_json({"1": {"class_type": name, "inputs": {}}})
+        error = validate(graph, recorded_catalogue(), LISTS).error
+        assert error is not None and error["message"] == f"Cannot execute because node {name} does not exist."
+        assert bool(error["extra_info"]) is told
+        if told:
+            assert error["extra_info"]["reason"].split()[0].rstrip(":,") in ("later", "not")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,7 +41,10 @@ def test_repeat_and_take() -> None:
 
 
 def test_size() -> None:
-    assert nodes.get_image_size(context(), torch.zeros(4, 2, 3, 3), unique_id="7") == (3, 2, 4)
+    said: list[str] = []
+    ctx = replace(context(), show_text=said.append)
+    assert nodes.get_image_size(ctx, torch.zeros(4, 2, 3, 3), unique_id="7") == (3, 2, 4)
+    assert said == ["width: 3, height: 2\n batch size: 4"]
 
 
 def test_colour_differences() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 from kit.errors import InvalidRequest, NotFound, Stopped
 from orchestrator.graph.spec import NodeOutput
 from orchestrator.nodes import image as nodes
-from tests.unit.orchestrator.nodes.fakes import FolderArtifacts, context
+from orchestrator.nodes.catalogue import builtin_nodes
+from orchestrator.nodes.websocket_image import save_image_websocket
+from tests.unit.orchestrator.nodes.fakes import FolderArtifacts, Recorder, context
 
 
 def saved(root: Path, result: NodeOutput) -> list[Image.Image]:
@@ -177,3 +180,22 @@ def test_batch_fits_the_second_and_fills_missing_alpha() -> None:
     assert batch.shape == (3, 4, 4, 4) and batch[1:].min().item() == 1.0
     with pytest.raises(InvalidRequest):
         nodes.image_batch(context(), torch.zeros(1, 4, 4, 1), torch.ones(2, 8, 16, 3))
+
+
+def test_pictures_for_the_socket_are_lossless_and_leave_no_file(tmp_path: Path) -> None:
+    reports = Recorder()
+    image = torch.rand(2, 600, 7, 3, generator=torch.Generator().manual_seed(1))
+    out = save_image_websocket(context(tmp_path, progress=reports), image)
+    assert out == NodeOutput() and list(tmp_path.iterdir()) == []
+    assert [report[:2] for report in reports.reports] == [(0, 2), (1, 2)]
+    for (_, _, preview), frame in zip(reports.reports, image, strict=True):
+        assert preview is not None and preview.media_type == "image/png"
+        shown = np.asarray(Image.open(io.BytesIO(preview.data)))
+        assert np.array_equal(shown, (frame.numpy() * 255).astype(np.uint8))
+
+
+def test_pictures_for_the_socket_are_sent_each_time(tmp_path: Path) -> None:
+    impl = builtin_nodes()["SaveImageWebsocket"]
+    assert impl.fingerprint is not None and impl.fingerprint(context(tmp_path), {}) is None
+    with pytest.raises(Stopped):
+        save_image_websocket(context(tmp_path, progress=Recorder(stop_at=1)), torch.zeros(3, 8, 8, 3))

@@ -131,3 +131,15 @@ def test_total_pixels_and_largest_side() -> None:
 def test_largest_side_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="at least 1"):
         nodes.image_scale_to_max_dimension(context(), torch.rand(1, 4, 4, 3), "area", 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [((64, 64), (1024, 1024)), ((90, 160), (752, 1392)), ((1000, 1), (1568, 672))]
+)
+def test_sizes_of_kontext(shape: tuple[int, int], wanted: tuple[int, int]) -> None:
+    picture = torch.zeros(1, *shape, 3)
+    picture[:, :, shape[1] // 2 :] = 1.0
+    (found,) = nodes.flux_kontext_image_scale(context(), picture)
+    assert found.shape == (1, *wanted, 3)
+    if shape[1] > 1:  # still half and half: cut evenly on both sides
+        assert found[0, wanted[0] // 2, :, 0].mean().item() == pytest.approx(0.5, abs=0.01)

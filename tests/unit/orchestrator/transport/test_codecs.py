@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from heliograph.graph.v1 import worker_service_pb2
+from heliograph.graph.v1 import event_pb2, worker_service_pb2
 
 from kit.errors import InvalidRequest
 from orchestrator.engine import events as ev
 from orchestrator.ports import PreviewImage
 from orchestrator.runs.events import Body, Ended, QueueChanged, Resumed, RunEvent
+from orchestrator.runs.line import Hello, LeaseReport, Orders, Said
 from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunState
-from orchestrator.runs.reporting import Attach, Directive, Happened, Heartbeat
-from orchestrator.transport import codec_events, codec_workers
+from orchestrator.runs.reporting import Directive
+from orchestrator.runs.reports import Attach, Happened, Heartbeat
+from orchestrator.transport import codec_events, codec_lines, codec_workers
 from tests.support.runs import record
 
 STATE = ev.NodeState("1", 0.5, 2.0, False, "1", "", "1")
@@ -41,10 +43,13 @@ def test_every_kind_of_event_is_here() -> None:
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
 def test_a_workers_events_come_back_equal(body: Body) -> None:
-    message = codec_workers.encode_reports([Happened(body, 17)])
-    assert list(codec_workers.decode_reports(message)) == [Happened(body, 17)]
-    alone = worker_service_pb2.ReportRunRequest(event=message.events[0])
+    said = Said(reports=(LeaseReport("l", True, (Happened(body, 17),)),))
+    message = codec_lines.encode_said(said)
+    assert codec_lines.decode_said(message) == said
+    alone = worker_service_pb2.ReportRunRequest(event=message.reports[0].events[0])
     assert list(codec_workers.decode_reports(alone)) == [Happened(body, 17)]
+    several = worker_service_pb2.ReportRunRequest(events=message.reports[0].events)
+    assert list(codec_workers.decode_reports(several)) == [Happened(body, 17)]
     sent = codec_events.encode_event(RunEvent("r", 5, "c", 17, "e", body))
     assert (sent.run_id, sent.sequence, sent.client_id, sent.timestamp_ms, sent.epoch) == ("r", 5, "c", 17, "e")
     assert codec_events.decode_body(sent) == body
@@ -58,41 +63,74 @@ def test_the_fronts_own_events_are_sent_but_not_believed(body: Body) -> None:
         codec_events.decode_body(sent)
 
 
+HAPPENED = tuple(Happened(body, number) for number, body in enumerate(BODIES))
+
+
 @pytest.mark.parametrize(
-    "last",
-    [Attach("r", "l"), Heartbeat(), Outcome(RunState.SUCCEEDED, b'{"1": {}}', b"{}"), Outcome(RunState.PENDING)],
+    "said",
+    [
+        Said(),
+        Said(Hello("w", 7), leaving=True),
+        Said(Hello("w", 0, (Attach("r", "l"), Attach("s", "m")))),
+        Said(None, (LeaseReport("l", True, HAPPENED, Outcome(RunState.SUCCEEDED, b'{"1": {}}', b"{}")),), ("x", "y")),
+        Said(None, (LeaseReport("l", False, (), Outcome(RunState.PENDING)), LeaseReport("m", True))),
+    ],
 )
-def test_reports_come_back_equal_and_in_their_order(last: Attach | Heartbeat | Outcome) -> None:
-    happened = [Happened(body, number) for number, body in enumerate(BODIES)]
-    order = [last, *happened] if isinstance(last, Attach) else [*happened, last]
-    assert list(codec_workers.decode_reports(codec_workers.encode_reports((), last))) == [last]
-    assert list(codec_workers.decode_reports(codec_workers.encode_reports(happened, last))) == order
-    assert list(codec_workers.decode_reports(codec_workers.encode_reports(happened))) == happened
+def test_what_a_worker_says_comes_back_equal(said: Said) -> None:
+    assert codec_lines.decode_said(codec_lines.encode_said(said)) == said
+
+
+def test_what_a_worker_is_told_comes_back_equal() -> None:
+    orders = Orders([], ["a"], ["b", "c"], ["d"], ["e"], FreeRequest(False, True))
+    assert codec_lines.decode_orders(codec_lines.encode_orders(orders)) == orders
+    assert not codec_lines.decode_orders(codec_lines.encode_orders(Orders()))
+
+
+def test_reports_over_a_stream_of_their_own_are_read_in_their_order() -> None:
+    pb = worker_service_pb2
+    message = codec_lines.encode_said(Said(reports=(LeaseReport("l", True, HAPPENED, Outcome(RunState.FAILED)),)))
+    events, outcome = message.reports[0].events, message.reports[0].outcome
+    attach = pb.ReportRunRequest(attach=pb.Attach(run_id="r", lease_id="l"), events=events)
+    assert list(codec_workers.decode_reports(attach)) == [Attach("r", "l"), *HAPPENED]
+    beat = pb.ReportRunRequest(heartbeat=pb.Heartbeat(), events=events)
+    assert list(codec_workers.decode_reports(beat)) == [*HAPPENED, Heartbeat()]
+    last = pb.ReportRunRequest(outcome=outcome, events=events)
+    assert list(codec_workers.decode_reports(last)) == [*HAPPENED, Outcome(RunState.FAILED)]
 
 
 def test_bad_reports_are_refused() -> None:
-    message = codec_workers.encode_reports((), Outcome(RunState.SUCCEEDED))
-    for state in (0, 2):
-        message.outcome.state = state  # type: ignore[assignment]
+    pb = worker_service_pb2
+    for state in (event_pb2.RUN_STATE_UNSPECIFIED, event_pb2.RUN_STATE_RUNNING):
+        outcome = pb.RunOutcome(state=state)
         with pytest.raises(InvalidRequest):
-            list(codec_workers.decode_reports(message))
-    message.ClearField("outcome")
+            list(codec_workers.decode_reports(pb.ReportRunRequest(outcome=outcome)))
+        with pytest.raises(InvalidRequest):
+            codec_lines.decode_said(pb.WorkRequest(reports=[pb.LeaseReport(lease_id="l", outcome=outcome)]))
     with pytest.raises(InvalidRequest):
-        list(codec_workers.decode_reports(message))
+        list(codec_workers.decode_reports(pb.ReportRunRequest()))
+    with pytest.raises(InvalidRequest):
+        codec_lines.decode_said(pb.WorkRequest(reports=[pb.LeaseReport(events=[event_pb2.RunEvent()])]))
 
 
-@pytest.mark.parametrize("directive", list(Directive))
-def test_directives_come_back_equal(directive: Directive) -> None:
-    assert codec_workers.decode_directive(codec_workers.encode_directive(directive)) is directive
+@pytest.mark.parametrize(
+    ("directive", "field"),
+    [(Directive.ATTACHED, "attached"), (Directive.CANCEL, "cancel"), (Directive.STORED, "outcome_stored")],
+)
+def test_directives_are_sent_as_what_they_are(directive: Directive, field: str) -> None:
+    assert codec_workers.encode_directive(directive).WhichOneof("directive") == field
 
 
-def test_offers_tell_a_worker_what_it_needs() -> None:
+@pytest.mark.parametrize(("state", "attempt"), [(RunState.RUNNING, 2), (RunState.PENDING, 3)])
+def test_offers_tell_a_worker_what_it_needs(state: RunState, attempt: int) -> None:
     run = record(
         "r", lease_id="l", attempts=2, client_id="c", prompt_json=b'{"a": 1}', outputs_to_execute=("1", "2"),
-        state=RunState.RUNNING,
+        state=state,
     )  # fmt: skip
-    got = codec_workers.decode_offer(codec_workers.encode_offer(LeaseOffer(run, FreeRequest(True, False))))
-    assert got.free == FreeRequest(True, False) and got.run is not None
-    for name in ("run_id", "lease_id", "attempts", "client_id", "prompt_json", "extra_data_json", "outputs_to_execute"):
-        assert getattr(got.run, name) == getattr(run, name)
-    assert codec_workers.decode_offer(codec_workers.encode_offer(LeaseOffer(None, FreeRequest()))).run is None
+    (got,) = codec_lines.decode_orders(codec_lines.encode_orders(Orders([run]))).leases
+    assert (got.state, got.attempts) == (RunState.RUNNING, attempt)
+    for name in ("run_id", "lease_id", "client_id", "prompt_json", "extra_data_json", "outputs_to_execute"):
+        assert getattr(got, name) == getattr(run, name)
+    offer = codec_workers.encode_offer(LeaseOffer(run, FreeRequest(True, False)))
+    assert codec_workers.decode_lease(offer.lease) == got
+    assert (offer.unload_models, offer.free_memory) == (True, False)
+    assert not codec_workers.encode_offer(LeaseOffer(None, FreeRequest())).HasField("lease")

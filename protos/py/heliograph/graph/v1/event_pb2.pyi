@@ -413,9 +413,9 @@ class Preview(_message.Message):
     real_node_id: _builtins.str
     """Id in the submitted prompt."""
     media_type: _builtins.str
-    """"image/jpeg" or "image/png"."""
+    """"image/jpeg", "image/png", or "text/plain" for a line that the node shows."""
     image: _builtins.bytes
-    """The encoded picture."""
+    """The encoded picture, or the text in UTF-8."""
     def __init__(
         self,
         *,

@@ -62,6 +62,16 @@ class NodeProviderStub:
                 request_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintRequest.SerializeToString,
                 response_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintResponse.FromString,
                 _registered_method=True)
+        self.ListWebFiles = channel.unary_unary(
+                '/heliograph.graph.v1.NodeProvider/ListWebFiles',
+                request_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesRequest.SerializeToString,
+                response_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesResponse.FromString,
+                _registered_method=True)
+        self.ReadWebFile = channel.unary_stream(
+                '/heliograph.graph.v1.NodeProvider/ReadWebFile',
+                request_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileRequest.SerializeToString,
+                response_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileResponse.FromString,
+                _registered_method=True)
         self.Release = channel.unary_unary(
                 '/heliograph.graph.v1.NodeProvider/Release',
                 request_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReleaseRequest.SerializeToString,
@@ -111,6 +121,20 @@ class NodeProviderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWebFiles(self, request, context):
+        """Files that the provider has for browsers (ComfyUI's WEB_DIRECTORY); a provider without any need not implement it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadWebFile(self, request, context):
+        """One of these files, in chunks of at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Release(self, request, context):
         """The engine holds these handles no longer.
         """
@@ -145,6 +169,16 @@ def add_NodeProviderServicer_to_server(servicer, server):
                     servicer.Fingerprint,
                     request_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintRequest.FromString,
                     response_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintResponse.SerializeToString,
+            ),
+            'ListWebFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebFiles,
+                    request_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesRequest.FromString,
+                    response_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesResponse.SerializeToString,
+            ),
+            'ReadWebFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadWebFile,
+                    request_deserializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileRequest.FromString,
+                    response_serializer=heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileResponse.SerializeToString,
             ),
             'Release': grpc.unary_unary_rpc_method_handler(
                     servicer.Release,
@@ -290,6 +324,60 @@ class NodeProvider:
             '/heliograph.graph.v1.NodeProvider/Fingerprint',
             heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintRequest.SerializeToString,
             heliograph_dot_graph_dot_v1_dot_node__provider__pb2.FingerprintResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heliograph.graph.v1.NodeProvider/ListWebFiles',
+            heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesRequest.SerializeToString,
+            heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ListWebFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadWebFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/heliograph.graph.v1.NodeProvider/ReadWebFile',
+            heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileRequest.SerializeToString,
+            heliograph_dot_graph_dot_v1_dot_node__provider__pb2.ReadWebFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

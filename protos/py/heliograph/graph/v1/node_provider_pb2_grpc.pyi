@@ -48,6 +48,10 @@ class NodeProviderStub:
     """A class's own validation of inputs, before a prompt is accepted. Only for `NodeType.validation`."""
     Fingerprint: _grpc.UnaryUnaryMultiCallable[_node_provider_pb2.FingerprintRequest, _node_provider_pb2.FingerprintResponse]
     """Text that changes when a node must run again though its inputs are equal. Only for `NodeType.fingerprint`."""
+    ListWebFiles: _grpc.UnaryUnaryMultiCallable[_node_provider_pb2.ListWebFilesRequest, _node_provider_pb2.ListWebFilesResponse]
+    """Files that the provider has for browsers (ComfyUI's WEB_DIRECTORY); a provider without any need not implement it."""
+    ReadWebFile: _grpc.UnaryStreamMultiCallable[_node_provider_pb2.ReadWebFileRequest, _node_provider_pb2.ReadWebFileResponse]
+    """One of these files, in chunks of at most 1 MiB."""
     Release: _grpc.UnaryUnaryMultiCallable[_node_provider_pb2.ReleaseRequest, _node_provider_pb2.ReleaseResponse]
     """The engine holds these handles no longer."""
 
@@ -71,6 +75,10 @@ class NodeProviderAsyncStub(NodeProviderStub):
     """A class's own validation of inputs, before a prompt is accepted. Only for `NodeType.validation`."""
     Fingerprint: _aio.UnaryUnaryMultiCallable[_node_provider_pb2.FingerprintRequest, _node_provider_pb2.FingerprintResponse]  # type: ignore[assignment]
     """Text that changes when a node must run again though its inputs are equal. Only for `NodeType.fingerprint`."""
+    ListWebFiles: _aio.UnaryUnaryMultiCallable[_node_provider_pb2.ListWebFilesRequest, _node_provider_pb2.ListWebFilesResponse]  # type: ignore[assignment]
+    """Files that the provider has for browsers (ComfyUI's WEB_DIRECTORY); a provider without any need not implement it."""
+    ReadWebFile: _aio.UnaryStreamMultiCallable[_node_provider_pb2.ReadWebFileRequest, _node_provider_pb2.ReadWebFileResponse]  # type: ignore[assignment]
+    """One of these files, in chunks of at most 1 MiB."""
     Release: _aio.UnaryUnaryMultiCallable[_node_provider_pb2.ReleaseRequest, _node_provider_pb2.ReleaseResponse]  # type: ignore[assignment]
     """The engine holds these handles no longer."""
 
@@ -121,6 +129,22 @@ class NodeProviderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_provider_pb2.FingerprintResponse, _abc.Awaitable[_node_provider_pb2.FingerprintResponse]]:
         """Text that changes when a node must run again though its inputs are equal. Only for `NodeType.fingerprint`."""
+
+    @_abc_1.abstractmethod
+    def ListWebFiles(
+        self,
+        request: _node_provider_pb2.ListWebFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_provider_pb2.ListWebFilesResponse, _abc.Awaitable[_node_provider_pb2.ListWebFilesResponse]]:
+        """Files that the provider has for browsers (ComfyUI's WEB_DIRECTORY); a provider without any need not implement it."""
+
+    @_abc_1.abstractmethod
+    def ReadWebFile(
+        self,
+        request: _node_provider_pb2.ReadWebFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_node_provider_pb2.ReadWebFileResponse], _abc.AsyncIterator[_node_provider_pb2.ReadWebFileResponse]]:
+        """One of these files, in chunks of at most 1 MiB."""
 
     @_abc_1.abstractmethod
     def Release(

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from heliograph.graph.v1 import event_pb2 as _event_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _HistoryOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_ORDER_UNSPECIFIED: _HistoryOrder.ValueType  # 0
+    """As they ended."""
+    HISTORY_ORDER_CREATED: _HistoryOrder.ValueType  # 1
+    """By the time of submission."""
+    HISTORY_ORDER_DURATION: _HistoryOrder.ValueType  # 2
+    """By how long they took."""
+
+class HistoryOrder(_HistoryOrder, metaclass=_HistoryOrderEnumTypeWrapper):
+    """See HistorySelection.order; equals in the order in which they ended."""
+
+HISTORY_ORDER_UNSPECIFIED: HistoryOrder.ValueType  # 0
+"""As they ended."""
+HISTORY_ORDER_CREATED: HistoryOrder.ValueType  # 1
+"""By the time of submission."""
+HISTORY_ORDER_DURATION: HistoryOrder.ValueType  # 2
+"""By how long they took."""
+Global___HistoryOrder: _TypeAlias = HistoryOrder  # noqa: Y015
 
 @_typing.final
 class SubmitRunRequest(_message.Message):
@@ -123,6 +148,7 @@ class Run(_message.Message):
     STARTED_MS_FIELD_NUMBER: _builtins.int
     ENDED_MS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id."""
     number: _builtins.float
@@ -149,6 +175,8 @@ class Run(_message.Message):
     """Unix milliseconds, 0: not yet."""
     attempts: _builtins.int
     """How often a worker began it."""
+    workflow_id: _builtins.str
+    """extra_data.extra_pnginfo.workflow.id as far as it is a text; only in lists without what was submitted."""
     @_builtins.property
     def outputs_to_execute(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output nodes that will run."""
@@ -170,10 +198,11 @@ class Run(_message.Message):
         started_ms: _builtins.int = ...,
         ended_ms: _builtins.int = ...,
         attempts: _builtins.int = ...,
+        workflow_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_ms", b"created_ms", "ended_ms", b"ended_ms", "extra_data_json", b"extra_data_json", "messages_json", b"messages_json", "meta_json", b"meta_json", "number", b"number", "number_given", b"number_given", "outputs_json", b"outputs_json", "outputs_to_execute", b"outputs_to_execute", "prompt_json", b"prompt_json", "run_id", b"run_id", "started_ms", b"started_ms", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_ms", b"created_ms", "ended_ms", b"ended_ms", "extra_data_json", b"extra_data_json", "messages_json", b"messages_json", "meta_json", b"meta_json", "number", b"number", "number_given", b"number_given", "outputs_json", b"outputs_json", "outputs_to_execute", b"outputs_to_execute", "prompt_json", b"prompt_json", "run_id", b"run_id", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -390,16 +419,24 @@ class ListQueueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNTS_ONLY_FIELD_NUMBER: _builtins.int
+    WITHOUT_PROMPTS_FIELD_NUMBER: _builtins.int
+    KNOWN_VERSION_FIELD_NUMBER: _builtins.int
     counts_only: _builtins.bool
     """Only how many there are: cheap, however long the queue is."""
+    without_prompts: _builtins.bool
+    """Without prompt and extra_data, which are most of a run."""
+    known_version: _builtins.str
+    """The `version` of an answer of this kind that the caller still has; empty: none."""
     def __init__(
         self,
         *,
         counts_only: _builtins.bool = ...,
+        without_prompts: _builtins.bool = ...,
+        known_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_only", b"counts_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_only", b"counts_only", "known_version", b"known_version", "without_prompts", b"without_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,10 +450,13 @@ class ListQueueResponse(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     RUNNING_COUNT_FIELD_NUMBER: _builtins.int
     PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     running_count: _builtins.int
     """How many run."""
     pending_count: _builtins.int
     """How many wait."""
+    version: _builtins.str
+    """Changes whenever a run comes, goes or begins. If it is what `known_version` names, no runs are listed."""
     @_builtins.property
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Leased runs."""
@@ -432,10 +472,11 @@ class ListQueueResponse(_message.Message):
         pending: _abc.Iterable[Global___Run] | None = ...,
         running_count: _builtins.int = ...,
         pending_count: _builtins.int = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "pending_count", b"pending_count", "running", b"running", "running_count", b"running_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "pending_count", b"pending_count", "running", b"running", "running_count", b"running_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,19 +488,25 @@ class ListHistoryRequest(_message.Message):
 
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
     max_items: _builtins.int
     """At most this many; unset: all that are kept."""
     offset: _builtins.int
     """Skip from the oldest; unset with max_items: the last ones."""
+    @_builtins.property
+    def selection(self) -> Global___HistorySelection:
+        """Set: a list of selected runs in an order of its own, without what was submitted; cheap however long the history is."""
+
     def __init__(
         self,
         *,
         max_items: _builtins.int | None = ...,
         offset: _builtins.int | None = ...,
+        selection: Global___HistorySelection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_offset", b"_offset", "max_items", b"max_items", "offset", b"offset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_offset", b"_offset", "max_items", b"max_items", "offset", b"offset", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_offset", b"_offset", "max_items", b"max_items", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_offset", b"_offset", "max_items", b"max_items", "offset", b"offset", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_items: _TypeAlias = _typing.Literal["max_items"]  # noqa: Y015
     _WhichOneofArgType__max_items: _TypeAlias = _typing.Literal["_max_items", b"_max_items"]  # noqa: Y015
@@ -473,22 +520,64 @@ class ListHistoryRequest(_message.Message):
 Global___ListHistoryRequest: _TypeAlias = ListHistoryRequest  # noqa: Y015
 
 @_typing.final
+class HistorySelection(_message.Message):
+    """Which finished runs, in which order; `offset` (unset: 0) and `max_items` count these only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """Only those of this extra_data.extra_pnginfo.workflow.id; unset: all."""
+    order: Global___HistoryOrder.ValueType
+    """By what."""
+    descending: _builtins.bool
+    """Largest first."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.RunState.ValueType]:
+        """Only those that ended so; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_event_pb2.RunState.ValueType] | None = ...,
+        workflow_id: _builtins.str | None = ...,
+        order: Global___HistoryOrder.ValueType = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_workflow_id", b"_workflow_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_workflow_id", b"_workflow_id", "descending", b"descending", "order", b"order", "states", b"states", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__workflow_id: _TypeAlias = _typing.Literal["workflow_id"]  # noqa: Y015
+    _WhichOneofArgType__workflow_id: _TypeAlias = _typing.Literal["_workflow_id", b"_workflow_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__workflow_id) -> _WhichOneofReturnType__workflow_id | None: ...
+
+Global___HistorySelection: _TypeAlias = HistorySelection  # noqa: Y015
+
+@_typing.final
 class ListHistoryResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """With a selection: how many it has, wherever `offset` and `max_items` cut it."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
-        """Oldest first."""
+        """Oldest first, unless asked otherwise."""
 
     def __init__(
         self,
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -737,16 +826,24 @@ class ListNodeTypesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_TYPE_FIELD_NUMBER: _builtins.int
+    KNOWN_VERSION_FIELD_NUMBER: _builtins.int
+    GZIPPED_FIELD_NUMBER: _builtins.int
     node_type: _builtins.str
     """Only this class; empty: all."""
+    known_version: _builtins.str
+    """The `version` of an answer that the caller still has; empty: none."""
+    gzipped: _builtins.bool
+    """Takes the answer gzipped."""
     def __init__(
         self,
         *,
         node_type: _builtins.str = ...,
+        known_version: _builtins.str = ...,
+        gzipped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_type", b"node_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gzipped", b"gzipped", "known_version", b"known_version", "node_type", b"node_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,16 +854,24 @@ class ListNodeTypesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OBJECT_INFO_JSON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    OBJECT_INFO_GZIP_FIELD_NUMBER: _builtins.int
     object_info_json: _builtins.bytes
-    """{class: info}; unknown class: {}."""
+    """{class: info}; unknown class: {}. Empty if it is what `known_version` names, or if it is in `object_info_gzip`."""
+    version: _builtins.str
+    """Equal for equal contents; empty for a single class."""
+    object_info_gzip: _builtins.bytes
+    """The same text gzipped, if that was asked for."""
     def __init__(
         self,
         *,
         object_info_json: _builtins.bytes = ...,
+        version: _builtins.str = ...,
+        object_info_gzip: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_info_json", b"object_info_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_info_gzip", b"object_info_gzip", "object_info_json", b"object_info_json", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -328,3 +328,169 @@ class OutcomeStored(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutcomeStored: _TypeAlias = OutcomeStored  # noqa: Y015
+
+@_typing.final
+class WorkRequest(_message.Message):
+    """What a worker says; an empty message: it lives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    RETURNED_LEASE_IDS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    leaving: _builtins.bool
+    """It takes no further leases and will end the stream."""
+    @_builtins.property
+    def hello(self) -> Global___WorkerHello:
+        """First message, and only there."""
+
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseReport]:
+        """In the order in which the worker takes its leases."""
+
+    @_builtins.property
+    def returned_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Recalled leases that it had not begun and does not hold any more."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___WorkerHello | None = ...,
+        reports: _abc.Iterable[Global___LeaseReport] | None = ...,
+        returned_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        leaving: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "leaving", b"leaving", "reports", b"reports", "returned_lease_ids", b"returned_lease_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkRequest: _TypeAlias = WorkRequest  # noqa: Y015
+
+@_typing.final
+class WorkerHello(_message.Message):
+    """See WorkRequest.hello."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """Unique per worker process."""
+    ahead: _builtins.int
+    """How many leases it takes beyond the one it works on."""
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attach]:
+        """What it began when it had another stream and has not been told to be stored."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        ahead: _builtins.int = ...,
+        held: _abc.Iterable[Global___Attach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "held", b"held", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerHello: _TypeAlias = WorkerHello  # noqa: Y015
+
+@_typing.final
+class LeaseReport(_message.Message):
+    """News of one leased run, in order: begun, events, outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """Which lease."""
+    begun: _builtins.bool
+    """The worker has begun the run."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RunEvent]:
+        """What happened (run_id, sequence, client_id and epoch are filled in by the front)."""
+
+    @_builtins.property
+    def outcome(self) -> Global___RunOutcome:
+        """How it ended; nothing follows."""
+
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        begun: _builtins.bool = ...,
+        events: _abc.Iterable[_event_pb2.RunEvent] | None = ...,
+        outcome: Global___RunOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "events", b"events", "lease_id", b"lease_id", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseReport: _TypeAlias = LeaseReport  # noqa: Y015
+
+@_typing.final
+class WorkResponse(_message.Message):
+    """What the front says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    CANCELLED_LEASE_IDS_FIELD_NUMBER: _builtins.int
+    RECALLED_LEASE_IDS_FIELD_NUMBER: _builtins.int
+    STORED_LEASE_IDS_FIELD_NUMBER: _builtins.int
+    LOST_LEASE_IDS_FIELD_NUMBER: _builtins.int
+    UNLOAD_MODELS_FIELD_NUMBER: _builtins.int
+    FREE_MEMORY_FIELD_NUMBER: _builtins.int
+    unload_models: _builtins.bool
+    """Somebody asked for memory to be freed."""
+    free_memory: _builtins.bool
+    """Also drop the node cache."""
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
+        """To be worked on in this order, one at a time. The lease is durable."""
+
+    @_builtins.property
+    def cancelled_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runs to stop."""
+
+    @_builtins.property
+    def recalled_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be given back unless begun."""
+
+    @_builtins.property
+    def stored_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Outcomes that are durable now."""
+
+    @_builtins.property
+    def lost_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ended or passed on: drop the run."""
+
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[Global___Lease] | None = ...,
+        cancelled_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        recalled_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        stored_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        lost_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unload_models: _builtins.bool = ...,
+        free_memory: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_lease_ids", b"cancelled_lease_ids", "free_memory", b"free_memory", "leases", b"leases", "lost_lease_ids", b"lost_lease_ids", "recalled_lease_ids", b"recalled_lease_ids", "stored_lease_ids", b"stored_lease_ids", "unload_models", b"unload_models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkResponse: _TypeAlias = WorkResponse  # noqa: Y015

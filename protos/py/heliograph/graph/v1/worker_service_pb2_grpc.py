@@ -45,6 +45,11 @@ class WorkerServiceStub:
                 request_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.SerializeToString,
                 response_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.FromString,
                 _registered_method=True)
+        self.Work = channel.stream_stream(
+                '/heliograph.graph.v1.WorkerService/Work',
+                request_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkRequest.SerializeToString,
+                response_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -65,6 +70,14 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Work(self, request_iterator, context):
+        """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
+        Its end gives every lease back; a worker that comes back names the ones it has begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ReportRun,
                     request_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.FromString,
                     response_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.SerializeToString,
+            ),
+            'Work': grpc.stream_stream_rpc_method_handler(
+                    servicer.Work,
+                    request_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkRequest.FromString,
+                    response_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class WorkerService:
             '/heliograph.graph.v1.WorkerService/ReportRun',
             heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.SerializeToString,
             heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Work(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/heliograph.graph.v1.WorkerService/Work',
+            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkRequest.SerializeToString,
+            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

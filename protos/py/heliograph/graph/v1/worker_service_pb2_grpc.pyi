@@ -37,6 +37,10 @@ class WorkerServiceStub:
     """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
     ReportRun: _grpc.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]
     """One stream per leased run; its end without an outcome gives the lease back."""
+    Work: _grpc.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]
+    """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
+    Its end gives every lease back; a worker that comes back names the ones it has begun.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -47,6 +51,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
     ReportRun: _aio.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]  # type: ignore[assignment]
     """One stream per leased run; its end without an outcome gives the lease back."""
+    Work: _aio.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]  # type: ignore[assignment]
+    """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
+    Its end gives every lease back; a worker that comes back names the ones it has begun.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What workers of the same installation call; never published beyond it."""
@@ -66,5 +74,15 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.ReportRunResponse], _abc.AsyncIterator[_worker_service_pb2.ReportRunResponse]]:
         """One stream per leased run; its end without an outcome gives the lease back."""
+
+    @_abc_1.abstractmethod
+    def Work(
+        self,
+        request_iterator: _MaybeAsyncIterator[_worker_service_pb2.WorkRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WorkResponse], _abc.AsyncIterator[_worker_service_pb2.WorkResponse]]:
+        """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
+        Its end gives every lease back; a worker that comes back names the ones it has begun.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+export const tour = "a pack's script";
