@@ -14,7 +14,7 @@ from PIL import Image
 from kit.starter import is_starter
 from tests.support.stack import REPO
 from training.adapters_evaluated import blue_paper
-from training.judge import judge, read
+from training.judge import SeenThing, judge, read
 from training.scenes import Ground, Scene, Thing
 
 FOLDER = REPO / "workflows"
@@ -81,6 +81,11 @@ def problems(expected: dict[str, Any], pictures: list[bytes], *, shrink: int = 1
                 found.append(f"pixel {pixel}, expected {expected['pixels'][index]}")
         found += _not_shown(expected, np.asarray(picture.convert("RGB")))
     return found
+
+
+def seen_in(data: bytes) -> tuple[SeenThing, ...]:
+    """The things that a picture file shows, the largest first."""
+    return read(np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).things
 
 
 def _not_shown(expected: dict[str, Any], picture: Any) -> list[str]:
