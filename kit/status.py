@@ -81,7 +81,7 @@ def retry_after_s(error: HeliographError) -> float | None:
 def status_message(error: HeliographError, trace_id: str = "") -> status_pb2.Status:
     """The error as `google.rpc.Status`. Our own faults lose their text and keep only the trace id."""
     internal = error.code is Code.INTERNAL
-    text = INTERNAL_TEXT if internal else str(error)[:_MAX_TEXT]
+    text = INTERNAL_TEXT if internal else _encodable(str(error)[:_MAX_TEXT])
     status = status_pb2.Status(code=int(error.code), message=text)
     for detail in _details(error, trace_id, internal):
         packed = any_pb2.Any()
@@ -120,12 +120,17 @@ def from_rpc_error(error: grpc.RpcError) -> HeliographError:
     return made
 
 
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair, which JSON can bring and protobuf cannot carry, as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _details(error: HeliographError, trace_id: str, internal: bool) -> Iterator[error_details_pb2.ErrorInfo]:
-    facts = {} if internal else {key: value[:_MAX_FACT] for key, value in error.facts.items()}
+    facts = {} if internal else {key: _encodable(value[:_MAX_FACT]) for key, value in error.facts.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
     info.metadata["@class"] = type(error).__name__
     if not internal:
-        info.metadata["@message"] = error.message[:_MAX_TEXT]
+        info.metadata["@message"] = _encodable(error.message[:_MAX_TEXT])
     if trace_id:
         info.metadata["trace_id"] = trace_id
     if isinstance(error, errors.InvalidPrompt) and error.body is not None:
@@ -136,7 +141,9 @@ def _details(error: HeliographError, trace_id: str, internal: bool) -> Iterator[
     elif error.code is Code.NOT_FOUND:
         kind, _, _ = error.reason.partition("_NOT_FOUND")
         yield error_details_pb2.ResourceInfo(
-            resource_type=kind.lower(), resource_name=next(iter(facts.values()), ""), description=error.message
+            resource_type=kind.lower(),
+            resource_name=next(iter(facts.values()), ""),
+            description=_encodable(error.message),
         )
     delay = retry_after_s(error)
     if delay is not None:
@@ -159,7 +166,7 @@ def _bad_request(error: HeliographError) -> error_details_pb2.BadRequest:
         violations = [(key, f"{error.message}: {value}"[:160]) for key, value in error.facts.items()]
     return error_details_pb2.BadRequest(
         field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
+            error_details_pb2.BadRequest.FieldViolation(field=_encodable(field), description=_encodable(text))
             for field, text in violations[:_MAX_VIOLATIONS]
         ]
     )

@@ -39,7 +39,8 @@ class FrontLink:
         self._heartbeat_s = heartbeat_s
         self._max_unsent = max_unsent
         self._leases: deque[RunRecord] = deque()
-        self._stopped: set[str] = set()  # leases of `_leases` that are to be stopped
+        self._taken = ""  # the lease that `next` gave out, until it is begun
+        self._stopped: set[str] = set()  # leases of `_leases`, and the taken one, that are to be stopped
         self._free = FreeRequest()
         self._reports: dict[str, RunReport] = {}  # by lease, in the order in which they were begun
         self._on_cancel: dict[str, Callable[[], None]] = {}
@@ -60,12 +61,15 @@ class FrontLink:
         if self._free:
             free, self._free = self._free, FreeRequest()
             return LeaseOffer(None, free)
-        return LeaseOffer(self._leases.popleft(), FreeRequest())
+        run = self._leases.popleft()
+        self._taken = run.lease_id
+        return LeaseOffer(run, FreeRequest())
 
     def report(self, run: RunRecord, on_cancel: Callable[[], None], on_lost: Callable[[], None]) -> RunReport:
         """Begins a leased run. `on_cancel`: the front wants it stopped; `on_lost`: nobody wants its result."""
         report = self._reports[run.lease_id] = RunReport(run, self._more.set, self._max_unsent)
         self._on_cancel[run.lease_id], self._on_lost[run.lease_id] = on_cancel, on_lost
+        self._taken = ""
         if run.lease_id in self._stopped:
             self._stopped.discard(run.lease_id)
             on_cancel()
@@ -166,7 +170,7 @@ class FrontLink:
         for lease_id in orders.cancelled:
             if (stop := self._on_cancel.get(lease_id)) is not None:
                 stop()
-            elif any(run.lease_id == lease_id for run in self._leases):
+            elif lease_id == self._taken or any(run.lease_id == lease_id for run in self._leases):
                 self._stopped.add(lease_id)
         for lease_id in (*orders.recalled, *orders.lost):
             if (run := next((run for run in self._leases if run.lease_id == lease_id), None)) is not None:

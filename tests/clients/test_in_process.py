@@ -56,7 +56,7 @@ def test_comfy_api_simplified_waits_for_two_pictures(stack: Stack, workflow: Wri
 def test_comfy_api_simplified_sends_an_input_picture(stack: Stack, workflow: Write, tmp_path: Path) -> None:
     api = ComfyApiWrapper(stack.rest)
     metadata = api.upload_image(str(small_picture(tmp_path / "input.png")))
-    wf = ComfyWorkflowWrapper(str(workflow("image-to-image", seed=102)))
+    wf = ComfyWorkflowWrapper(str(workflow("img2img", seed=102)))
     wf.set_node_param("Load Image", "image", f"{metadata['subfolder']}/{metadata['name']}")
     (image_data,) = api.queue_and_wait_images(wf, "Save Image").values()
     assert picture(image_data).size == (64, 64)
@@ -145,7 +145,7 @@ async def test_comfyui_utils_names_what_is_wrong(address: str, workflow: Write) 
 
 
 def test_comfyui_workflow_client_polls(address: str, workflow: Write, tmp_path: Path) -> None:
-    client = ComfyUIClient(address, str(workflow("image-to-image")))
+    client = ComfyUIClient(address, str(workflow("img2img")))
     client.connect()
     client.set_data(key="KSampler", seed=12345)
     client.set_data(key="Prompt", text="beautiful landscape")

@@ -55,6 +55,7 @@ ALLOWED = {
     ("orchestrator/nodes/regexes.py", "subprocess"),
     ("orchestrator/app/worker.py", "socket"),  # the machine's name
     ("cli/up.py", "subprocess"),
+    ("cli/nodes.py", "subprocess"),  # the operator's own node packs, in a process of theirs
     ("cli/up.py", "socket"),
     ("cli/features.py", "subprocess"),
 }

@@ -106,3 +106,9 @@ def test_foreign_details_are_not_taken_for_ours() -> None:
 
 def test_every_code_has_an_http_status() -> None:
     assert set(status.HTTP_STATUS) == set(errors.Code)
+
+
+def test_half_a_surrogate_pair_travels_as_its_escape() -> None:
+    message = status.status_message(errors.InvalidRequest("no node \ud800", node="\udfff"))
+    assert message.message.startswith("no node \\ud800")
+    assert message.SerializeToString()
