@@ -139,7 +139,7 @@ def _executed(source: PackSource) -> ModuleType:
     try:
         # Some packs look for a running event loop while they are imported.
         asyncio.run(_execute(spec.loader, module))
-    except BaseException:
+    except BaseException:  # goes on to who reports it; a half-made module must not stay
         sys.modules.pop(name, None)
         raise
     return module

@@ -60,4 +60,4 @@ class ComfyExtension:
 
     async def get_node_list(self) -> list[type[Any]]:
         """Its node classes."""
-        raise NotImplementedError
+        raise NotImplementedError("the pack's extension does not say which nodes it has")

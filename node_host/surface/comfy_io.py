@@ -193,12 +193,12 @@ class ComfyNode(metaclass=_WithHidden):
     @classmethod
     def define_schema(cls) -> Schema:
         """What the class is."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.__name__} has no define_schema")
 
     @classmethod
     def execute(cls, **kwargs: Any) -> Any:
         """What it does."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.__name__} has no execute")
 
 
 class PreviewText:

@@ -70,7 +70,7 @@ async def start_front(settings: FrontSettings, catalogue: Catalogue | None = Non
     stopping = asyncio.Event()
     services = front_services(
         RunServicer(runs, intake, Installation(nodes.catalogue, lists, runs.leasing)),
-        WorkerServicer(runs.leasing, stopping),
+        WorkerServicer(runs.leasing.lines, stopping),
         ArtifactServicer(artifacts, settings.max_upload_mib * MIB),
     )
     server = aio_server(settings.front_address, services, service="front")

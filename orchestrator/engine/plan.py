@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.graph.declare import NodeImpl
-from orchestrator.graph.prompt import Node
+from orchestrator.graph.prompt import Graph, Node
 
 LANES = ("cpu", "accelerator")
 FREE = "free"
@@ -148,3 +148,17 @@ class Plan:
 
     def _impl(self, node_id: str) -> NodeImpl:
         return self._impls[str(self._nodes[node_id].class_type)]
+
+
+def needed_for(outputs: Iterable[str], graph: Graph) -> dict[str, None]:
+    """The outputs and all they are linked to, also nodes that do not exist, in the order in which they are found."""
+    needed: dict[str, None] = {}
+    stack = list(outputs)
+    while stack:
+        node_id = stack.pop()
+        if node_id in needed:
+            continue
+        needed[node_id] = None
+        if node_id in graph.nodes:
+            stack.extend(ref.node_id for _, ref in graph.nodes[node_id].refs())
+    return needed

@@ -16,9 +16,10 @@ from orchestrator.engine.cancel import Cancel
 from orchestrator.engine.expand import circle, no_key, refuse_strangers
 from orchestrator.engine.failure import blocked, failed, out_of_memory
 from orchestrator.engine.grown import Grown
+from orchestrator.engine.kept import Kept
 from orchestrator.engine.keys import node_keys
 from orchestrator.engine.outcome import Outcome, State
-from orchestrator.engine.plan import FREE, LANES, Plan
+from orchestrator.engine.plan import FREE, LANES, Plan, needed_for
 from orchestrator.engine.states import States
 from orchestrator.graph.declare import NodeImpl
 from orchestrator.graph.prompt import Graph, Ref
@@ -89,8 +90,7 @@ class _Run:
         self._expanded: dict[str, tuple[Job, Expansion]] = {}  # nodes whose graph is running
         self._doing: dict[str, str] = {}  # by key: the node that was started for it
         self._twins: dict[str, list[str]] = {}  # nodes that wait for an equal one that is running
-        self._values: dict[str, tuple[tuple[object, ...], ...]] = {}  # by key, while somebody needs them
-        self._needed_by: Counter[str] = Counter()
+        self._kept = Kept()
         self._shown: dict[str, Entry] = {}  # by key: finished in this run or found in the cache, without values
         self._keys: dict[str, str] = {}
         self._cached: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class _Run:
 
     async def _prepare(self) -> None:
         engine, cache = self._engine, self._engine.cache
-        needed = self._needed()
+        needed = needed_for(self._outputs, self._graph)
         known = {node_id: self._nodes[node_id] for node_id in needed if node_id in self._nodes}
         fingerprints = await self._caller.fingerprints(known)
         self._keys = node_keys(self._graph, engine.impls, fingerprints, engine.salt)
@@ -131,15 +131,14 @@ class _Run:
         self._plan = Plan(self._nodes, engine.impls, entries.keys())
         self._plan.add(self._outputs)
         # What a node expands into may link to anything: then nothing is let go before the end.
-        self._keep_all = any(self._impl(node_id).expands for node_id in needed)
+        self._kept.keep_all = any(self._impl(node_id).expands for node_id in needed)
         for node_id in self._plan.pending:
             if node_id not in entries:
-                self._needed_by.update(self._source_keys(node_id))
+                self._kept.need(self._source_keys(node_id))
         for node_id, entry in entries.items():
             key = self._keys[node_id]
             self._shown[key] = Entry((), entry.ui, entry.meta)
-            if self._needed_by[key] or self._keep_all:
-                self._values[key] = entry.outputs
+            self._kept.offer(key, entry.outputs)
 
     def _refuse(self, node_id: str) -> None:
         """The graph was validated against other nodes than this worker has."""
@@ -147,19 +146,6 @@ class _Run:
         node_type = str(node.class_type) if node else ""
         error = Unsupported("this worker cannot resolve the node or one it is linked to", reason="NODE_UNKNOWN")
         self._end("failed", failed(node_id, node_type, error, executed=(), node_ids=(), inputs={}, debug=False))
-
-    def _needed(self) -> dict[str, None]:
-        """The outputs and all they are linked to, nodes that do not exist included."""
-        needed: dict[str, None] = {}
-        stack = list(self._outputs)
-        while stack:
-            node_id = stack.pop()
-            if node_id in needed:
-                continue
-            needed[node_id] = None
-            if node_id in self._graph.nodes:
-                stack.extend(ref.node_id for _, ref in self._graph.nodes[node_id].refs())
-        return needed
 
     def _start_ready(self) -> bool:
         """True: stopped after an async node, more may be ready."""
@@ -285,13 +271,13 @@ class _Run:
 
     def _from_cache(self, key: str) -> bool:
         """Whether an equal node has run before; then its values are at hand."""
-        if key in self._values:
+        if key in self._kept:
             return True
         entry = self._engine.cache.get(key)
         if entry is None:
             return False
         self._shown[key] = Entry((), entry.ui, entry.meta)
-        self._values[key] = entry.outputs
+        self._kept.hold(key, entry.outputs)
         return True
 
     def _conclude(self, node_id: str) -> None:
@@ -312,8 +298,7 @@ class _Run:
         self._engine.cache.put(job.key, entry)
         self._shown[job.key] = Entry((), result.ui, meta)
         self._executed.append(node_id)
-        if self._needed_by[job.key] or self._keep_all:
-            self._values[job.key] = result.outputs
+        self._kept.offer(job.key, result.outputs)
         if self._ended is not None:
             return
         self._tell_blocked(job, result.blocked)
@@ -372,20 +357,15 @@ class _Run:
         return Outcome(state, shown, meta, self._cached, tuple(self._executed))
 
     def _value(self, ref: Ref) -> tuple[object, ...] | None:
-        found = self._values.get(self._keys.get(ref.node_id, ""))
-        return None if found is None or ref.slot >= len(found) else found[ref.slot]
+        return self._kept.slot(self._keys.get(ref.node_id, ""), ref.slot)
 
     def _source_keys(self, node_id: str) -> set[str]:
         return {self._keys[ref.node_id] for _, ref in self._nodes[node_id].refs()}
 
     def _consumed(self, node_id: str) -> None:
-        """The node needs its inputs no longer; values that nobody needs are let go."""
-        if node_id in self._cached or self._keep_all:
-            return
-        for key in self._source_keys(node_id):
-            self._needed_by[key] -= 1
-            if not self._needed_by[key]:
-                self._values.pop(key, None)
+        """The node needs its inputs no longer; one that was cached never did."""
+        if node_id not in self._cached and not self._kept.keep_all:
+            self._kept.release(self._source_keys(node_id))
 
     def _impl(self, node_id: str) -> NodeImpl:
         return self._engine.impls[str(self._nodes[node_id].class_type)]

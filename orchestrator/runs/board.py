@@ -42,7 +42,7 @@ class Limits:
     log_events: int = 5_000
     log_bytes: int = 4 * 1024 * 1024
     heartbeat_s: float = 30.0
-    attach_s: float = 5.0
+    recall_s: float = 5.0
     reattach_s: float = 10.0
 
 

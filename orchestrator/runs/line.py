@@ -64,7 +64,6 @@ class Orders:
 class Line:
     """`leases` are in the order in which the worker takes them; the first is the one that it works on."""
 
-    worker_id: str
     ahead: int
     deadline: float
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -74,6 +73,8 @@ class Line:
     orders: Orders = field(default_factory=Orders)
     voice: Voice = field(default_factory=Voice)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """All that it ended is stored, or the stream is closed."""
 
     @property
     def has_room(self) -> bool:

@@ -7,6 +7,7 @@ when another worker has nothing to do, when somebody removes it, and when a run 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from kit import telemetry
 from orchestrator.runs import store
 from orchestrator.runs.board import Active, Board
 from orchestrator.runs.events import Resumed
-from orchestrator.runs.lease import Lease, Workers, new_lease_id
+from orchestrator.runs.lease import Lease, new_lease_id
 from orchestrator.runs.line import MAX_AHEAD, Hello, LeaseReport, Line, Said
 from orchestrator.runs.records import FreeRequest, RunRecord, RunState
 from orchestrator.runs.reports import Attach, Happened
@@ -34,20 +35,20 @@ class Lose(Protocol):
 class Lines:
     """One per front, all calls on its event loop; a part of `Leasing`."""
 
-    def __init__(self, board: Board, workers: Workers, lose: Lose, match: Callable[[], None]) -> None:
+    def __init__(self, board: Board, lose: Lose, match: Callable[[], None]) -> None:
         self._board = board
-        self._workers = workers
         self._lose = lose
         self._match = match
         self._loop = asyncio.get_running_loop()
         self._open: list[Line] = []  # who became idle last stands last: its cache is the warmest
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def open(self, hello: Hello) -> Line:
         """A worker's stream begins; what it cannot hold any more is told as lost."""
         now = self._loop.time()
-        line = Line(hello.worker_id, max(0, min(hello.ahead, MAX_AHEAD)), now + self._board.limits.heartbeat_s)
-        self._workers.seen(line.worker_id, now)
-        line.orders.free = self._workers.take_free(line.worker_id)
+        line = Line(max(0, min(hello.ahead, MAX_AHEAD)), now + self._board.limits.heartbeat_s)
         for held in hello.held:
             self._claim(line, held)
         self._open.append(line)
@@ -59,13 +60,13 @@ class Lines:
         if line.closed:
             return
         line.closed = True
+        line.settled.set()
         line.changed.set()
         self._open.remove(line)
         leases = list(line.leases.values())
         line.leases.clear()
         if keep:
             return
-        self._workers.gone(line.worker_id)
         # The worker died of the run that it worked on: not of those that it had computed, nor of those it had ahead.
         suspect = next((lease for lease in leases if not lease.computed), None)
         for lease in leases:
@@ -92,9 +93,7 @@ class Lines:
         """Takes in one message."""
         if line.closed:
             return
-        now = self._loop.time()
-        line.deadline = now + self._board.limits.heartbeat_s
-        self._workers.seen(line.worker_id, now)
+        line.deadline = self._loop.time() + self._board.limits.heartbeat_s
         line.leaving |= said.leaving
         for report in said.reports:
             self._take(line, report)
@@ -117,7 +116,7 @@ class Lines:
         if line is None or (run := self._board.waiting.lend()) is None:
             return False
         active = self._board.active[run.run_id]
-        lease = Lease(new_lease_id(), run.run_id, line.worker_id, float("inf"), attached=True, line=line)
+        lease = Lease(new_lease_id(), run.run_id, line=line)
         active.lease = lease
         active.run = replace(active.run, lease_id=lease.lease_id)
         line.leases[lease.lease_id] = lease
@@ -153,7 +152,7 @@ class Lines:
             lease.line.recall(lease)
         waits = [lease.decided for lease in leases]
         if waits:
-            await asyncio.wait(waits, timeout=self._board.limits.attach_s)
+            await asyncio.wait(waits, timeout=self._board.limits.recall_s)
         for lease in leases:  # of a worker that does not answer
             active = self._holder(lease)
             if active is not None and not lease.began and lease.line is not None:
@@ -184,14 +183,14 @@ class Lines:
         active = self._board.active.get(held.run_id)
         if (
             active is None or active.ending or active.run.lease_id != held.lease_id
-            or (active.lease is not None and active.lease.attached)
+            or (active.lease is not None and active.lease.line is not None)
         ):  # fmt: skip
             line.tell(lost=held.lease_id)
             return
         # Without a lease it is pending: it was lent, and begun while the front was away or about to fall.
-        lease = active.lease or Lease(held.lease_id, held.run_id, "", 0.0)
-        lease.attached = lease.delivered = lease.began = True
-        lease.line, lease.worker_id, lease.deadline = line, line.worker_id, float("inf")
+        lease = active.lease or Lease(held.lease_id, held.run_id)
+        lease.delivered = lease.began = True
+        lease.line, lease.deadline = line, math.inf
         active.lease = line.leases[lease.lease_id] = lease
         self._begin(active, lease)
         lease.announced = held.run_id not in self._board.waiting
@@ -227,11 +226,14 @@ class Lines:
             line.tell(stored=report.lease_id)
             return
         line.ending += 1
+        line.settled.clear()
         told = self._board.end(active, report.outcome, voice=line.voice)
         told.add_done_callback(partial(self._stored, line, report.lease_id))
 
     def _stored(self, line: Line, lease_id: str, _: object) -> None:
         line.ending -= 1
+        if not line.ending:
+            line.settled.set()
         line.tell(stored=lease_id)
         if not line.closed:
             self._match()

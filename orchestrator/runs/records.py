@@ -133,7 +133,7 @@ class FreeRequest:
 
 @dataclass(frozen=True)
 class LeaseOffer:
-    """Answer to a worker that asks for work: a leased run, or nothing yet, and what to free."""
+    """What a worker does next: a leased run, or something to free."""
 
     run: RunRecord | None
     free: FreeRequest

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.runs.events import Body
-from orchestrator.runs.records import Outcome
 
 
 @dataclass(frozen=True)
 class Attach:
-    """First message: which lease."""
+    """A lease that the worker has begun."""
 
     run_id: str
     lease_id: str
@@ -22,11 +21,3 @@ class Happened:
 
     body: Body
     timestamp_ms: int
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """The worker lives."""
-
-
-Report = Attach | Happened | Heartbeat | Outcome

@@ -54,11 +54,6 @@ class Waiting:
                 heapq.heapify(self._heap)
         return run
 
-    def take(self) -> RunRecord | None:
-        """The next run that is not lent, taken out."""
-        run = self.lend()
-        return None if run is None else self.remove(run.run_id)
-
     def lend(self) -> RunRecord | None:
         """The next run for a worker that will begin it later: it stays listed, and nobody else gets it."""
         while self._heap:

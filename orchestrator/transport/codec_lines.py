@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from heliograph.graph.v1 import worker_service_pb2 as pb
 
+from kit.errors import InvalidRequest
 from orchestrator.runs.line import Hello, LeaseReport, Orders, Said
-from orchestrator.runs.records import FreeRequest
+from orchestrator.runs.records import FreeRequest, Outcome, RunRecord, RunState
 from orchestrator.runs.reports import Attach, Happened
 from orchestrator.transport.codec_events import decode_body, encode_body, encode_state
-from orchestrator.transport.codec_workers import decode_lease, decode_outcome, encode_lease
 
 
 def encode_said(said: Said) -> pb.WorkRequest:
@@ -42,7 +42,7 @@ def decode_said(message: pb.WorkRequest) -> Said:
 def encode_orders(orders: Orders) -> pb.WorkResponse:
     """One message to a worker."""
     return pb.WorkResponse(
-        leases=map(encode_lease, orders.leases),
+        leases=map(_encode_lease, orders.leases),
         cancelled_lease_ids=orders.cancelled,
         recalled_lease_ids=orders.recalled,
         stored_lease_ids=orders.stored,
@@ -55,7 +55,7 @@ def encode_orders(orders: Orders) -> pb.WorkResponse:
 def decode_orders(message: pb.WorkResponse) -> Orders:
     """One message to a worker."""
     return Orders(
-        leases=list(map(decode_lease, message.leases)),
+        leases=list(map(_decode_lease, message.leases)),
         cancelled=list(message.cancelled_lease_ids),
         recalled=list(message.recalled_lease_ids),
         stored=list(message.stored_lease_ids),
@@ -66,5 +66,49 @@ def decode_orders(message: pb.WorkResponse) -> Orders:
 
 def _report(message: pb.LeaseReport) -> LeaseReport:
     happened = tuple(Happened(decode_body(event), event.timestamp_ms) for event in message.events)
-    outcome = decode_outcome(message.outcome) if message.HasField("outcome") else None
+    outcome = _outcome(message.outcome) if message.HasField("outcome") else None
     return LeaseReport(message.lease_id, message.begun, happened, outcome)
+
+
+def _encode_lease(run: RunRecord) -> pb.Lease:
+    """A run for a worker; one that is lent ahead is still pending and will be begun once more."""
+    return pb.Lease(
+        lease_id=run.lease_id,
+        run_id=run.run_id,
+        attempt=run.attempts + (run.state is RunState.PENDING),
+        prompt_json=run.prompt_json,
+        extra_data_json=run.extra_data_json,
+        outputs_to_execute=run.outputs_to_execute,
+        client_id=run.client_id,
+    )
+
+
+def _decode_lease(lease: pb.Lease) -> RunRecord:
+    """The worker's view of it; what a worker is not told of a run is empty."""
+    return RunRecord(
+        run_id=lease.run_id,
+        order=0,
+        number=0.0,
+        number_given=False,
+        prompt_json=lease.prompt_json,
+        extra_data_json=lease.extra_data_json,
+        client_id=lease.client_id,
+        outputs_to_execute=tuple(lease.outputs_to_execute),
+        node_errors_json=b"",
+        body_hash=b"",
+        created_ms=0,
+        state=RunState.RUNNING,
+        attempts=lease.attempt,
+        lease_id=lease.lease_id,
+    )
+
+
+def _outcome(message: pb.RunOutcome) -> Outcome:
+    """How a run ended. Raises InvalidRequest."""
+    try:
+        state = RunState(message.state)
+    except ValueError:
+        raise InvalidRequest("an outcome must name its state", reason="BAD_REPORT", state=message.state) from None
+    if state is RunState.RUNNING:
+        raise InvalidRequest("an outcome must be an end", reason="BAD_REPORT", state=state.name)
+    return Outcome(state, message.outputs_json or b"{}", message.meta_json or b"{}")

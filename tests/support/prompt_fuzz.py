@@ -293,7 +293,7 @@ def run(inputs: int | None, seed: int) -> Counter[str]:
     for raw in itertools.islice(Requests(seed, catalogue), inputs):
         try:
             seen[outcome(raw, catalogue)] += 1
-        except Exception as error:
+        except Exception as error:  # boundary: told with the body that caused it
             raise AssertionError(f"{type(error).__name__}: {error} for {raw[:3000]!r}") from error
         if inputs is None and seen.total() % 100_000 == 0:
             print(dict(seen))

@@ -115,9 +115,9 @@ async def test_a_worker_that_dies_loses_only_the_run_that_it_worked_on(front: Ru
     await hand.holds("a", "b", "c")
     await hand.say("a")
     await hand.say("b")  # so it has computed "a", whose outcome never comes
-    await asyncio.sleep(0)
-    while (await front.run("b")).state != event_pb2.RUN_STATE_RUNNING:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):  # nobody is told of "b" while "a" has not ended
+        while (await front.run("b")).state != event_pb2.RUN_STATE_RUNNING:
+            await asyncio.sleep(0.005)
     hand.call.cancel()
     again = await Hand(front, "x").greet()
     await again.holds("a", "b", "c")
@@ -235,6 +235,25 @@ async def test_the_first_message_names_the_worker(front: Running) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         await call.read()
     assert isinstance(from_rpc_error(refused.value), InvalidRequest)
+
+
+async def test_a_stopping_front_sends_workers_away(front: Running) -> None:
+    hand = await Hand(front).greet()
+    await submit(front, "a")
+    await hand.holds("a")
+    front.front.stopping.set()
+    with pytest.raises(grpc.RpcError) as ended:
+        await hand.until(lambda: False)
+    error = from_rpc_error(ended.value)
+    assert isinstance(error, Unready) and error.reason == "STOPPING"
+
+
+async def test_a_stop_reaches_the_worker_even_if_asked_before_it_reports(front: Running) -> None:
+    hand = await Hand(front).greet()
+    await submit(front, "a")
+    await front.runs.CancelRun(runs_pb.CancelRunRequest(run_ids=["a"]))
+    await hand.holds("a")
+    await hand.until(lambda: hand.told["cancelled"] == [hand.id_of("a")])
 
 
 async def test_after_a_restart_a_run_that_was_lent_and_begun_is_claimed(tmp_path: Path) -> None:

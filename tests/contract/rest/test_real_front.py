@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -86,18 +85,18 @@ def sorted_sets(value: Any) -> Any:
 async def work_once(address: str) -> None:
     """A worker that leases one run and reports a node with two steps and previews."""
     async with grpc.aio.insecure_channel(address, options=channel_options()) as channel:
-        stub = WorkerServiceStub(channel)
-        lease = (await stub.LeaseRun(work.LeaseRunRequest(worker_id="w", wait_ms=10_000), timeout=WAIT_S)).lease
-        call = stub.ReportRun(reports(lease), timeout=WAIT_S)
-        async for directive in call:
-            if directive.HasField("outcome_stored"):
+        call = WorkerServiceStub(channel).Work(timeout=WAIT_S)
+        await call.write(work.WorkRequest(hello=work.WorkerHello(worker_id="w")))
+        async for told in call:
+            for lease in told.leases:
+                await call.write(work.WorkRequest(reports=[report(lease.lease_id)]))
+            if told.stored_lease_ids:
                 return
 
 
-async def reports(lease: work.Lease) -> AsyncIterator[work.ReportRunRequest]:
+def report(lease_id: str) -> work.LeaseReport:
     """What the worker says."""
-    yield work.ReportRunRequest(attach=work.Attach(lease_id=lease.lease_id, run_id=lease.run_id))
-    for event in (
+    happened = [
         events.RunEvent(started=events.RunStarted()),
         events.RunEvent(cached=events.NodesCached()),
         events.RunEvent(executing=events.NodeExecuting(node_id="2", display_node_id="2")),
@@ -105,11 +104,9 @@ async def reports(lease: work.Lease) -> AsyncIterator[work.ReportRunRequest]:
         events.RunEvent(progress=events.NodeProgress(node_id="2", value=1, max=1)),
         events.RunEvent(executed=events.NodeExecuted(node_id="2", display_node_id="2", output_json=b'{"images": []}')),
         events.RunEvent(succeeded=events.RunSucceeded()),
-    ):
-        yield work.ReportRunRequest(event=event)
+    ]
     outcome = work.RunOutcome(state=events.RUN_STATE_SUCCEEDED, outputs_json=b'{"2": {"images": []}}', meta_json=b"{}")
-    yield work.ReportRunRequest(outcome=outcome)
-    await asyncio.Event().wait()  # the stream's end would give the lease back
+    return work.LeaseReport(lease_id=lease_id, begun=True, events=happened, outcome=outcome)
 
 
 def test_a_run_from_submission_to_history(real: Served) -> None:

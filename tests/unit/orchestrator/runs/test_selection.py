@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.runs.records import HistoryOrder, Outcome, RunState, Selection
 from orchestrator.runs.runs import Runs
-from tests.support.runs import open_runs, record
+from tests.support.runs import Hand, open_runs, record
 
 STATES = (RunState.SUCCEEDED, RunState.FAILED, RunState.INTERRUPTED)
 
@@ -20,13 +20,11 @@ def extra(number: int) -> bytes:
 
 
 async def fill(runs: Runs, count: int) -> None:
+    hand = Hand(runs)
     for number in range(count):
         await runs.submit(record(f"r{number}", created_ms=100 - number, prompt_json=b'{"1": {}}',
                                  extra_data_json=extra(number)))  # fmt: skip
-        offer = await runs.leasing.lease("w", 5)
-        assert offer.run is not None
-        lease = runs.leasing.attach(offer.run.run_id, offer.run.lease_id)
-        await runs.leasing.end(lease, Outcome(STATES[number % 3], b'{"9": {}}'))
+        await hand.end((await hand.lease()).lease_id, Outcome(STATES[number % 3], b'{"9": {}}'))
 
 
 async def test_selections(tmp_path: Path) -> None:

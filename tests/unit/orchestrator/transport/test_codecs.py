@@ -12,10 +12,9 @@ from orchestrator.engine import events as ev
 from orchestrator.ports import PreviewImage
 from orchestrator.runs.events import Body, Ended, QueueChanged, Resumed, RunEvent
 from orchestrator.runs.line import Hello, LeaseReport, Orders, Said
-from orchestrator.runs.records import FreeRequest, LeaseOffer, Outcome, RunState
-from orchestrator.runs.reporting import Directive
-from orchestrator.runs.reports import Attach, Happened, Heartbeat
-from orchestrator.transport import codec_events, codec_lines, codec_workers
+from orchestrator.runs.records import FreeRequest, Outcome, RunState
+from orchestrator.runs.reports import Attach, Happened
+from orchestrator.transport import codec_events, codec_lines
 from tests.support.runs import record
 
 STATE = ev.NodeState("1", 0.5, 2.0, False, "1", "", "1")
@@ -46,10 +45,6 @@ def test_a_workers_events_come_back_equal(body: Body) -> None:
     said = Said(reports=(LeaseReport("l", True, (Happened(body, 17),)),))
     message = codec_lines.encode_said(said)
     assert codec_lines.decode_said(message) == said
-    alone = worker_service_pb2.ReportRunRequest(event=message.reports[0].events[0])
-    assert list(codec_workers.decode_reports(alone)) == [Happened(body, 17)]
-    several = worker_service_pb2.ReportRunRequest(events=message.reports[0].events)
-    assert list(codec_workers.decode_reports(several)) == [Happened(body, 17)]
     sent = codec_events.encode_event(RunEvent("r", 5, "c", 17, "e", body))
     assert (sent.run_id, sent.sequence, sent.client_id, sent.timestamp_ms, sent.epoch) == ("r", 5, "c", 17, "e")
     assert codec_events.decode_body(sent) == body
@@ -86,38 +81,14 @@ def test_what_a_worker_is_told_comes_back_equal() -> None:
     assert not codec_lines.decode_orders(codec_lines.encode_orders(Orders()))
 
 
-def test_reports_over_a_stream_of_their_own_are_read_in_their_order() -> None:
-    pb = worker_service_pb2
-    message = codec_lines.encode_said(Said(reports=(LeaseReport("l", True, HAPPENED, Outcome(RunState.FAILED)),)))
-    events, outcome = message.reports[0].events, message.reports[0].outcome
-    attach = pb.ReportRunRequest(attach=pb.Attach(run_id="r", lease_id="l"), events=events)
-    assert list(codec_workers.decode_reports(attach)) == [Attach("r", "l"), *HAPPENED]
-    beat = pb.ReportRunRequest(heartbeat=pb.Heartbeat(), events=events)
-    assert list(codec_workers.decode_reports(beat)) == [*HAPPENED, Heartbeat()]
-    last = pb.ReportRunRequest(outcome=outcome, events=events)
-    assert list(codec_workers.decode_reports(last)) == [*HAPPENED, Outcome(RunState.FAILED)]
-
-
 def test_bad_reports_are_refused() -> None:
     pb = worker_service_pb2
     for state in (event_pb2.RUN_STATE_UNSPECIFIED, event_pb2.RUN_STATE_RUNNING):
         outcome = pb.RunOutcome(state=state)
         with pytest.raises(InvalidRequest):
-            list(codec_workers.decode_reports(pb.ReportRunRequest(outcome=outcome)))
-        with pytest.raises(InvalidRequest):
             codec_lines.decode_said(pb.WorkRequest(reports=[pb.LeaseReport(lease_id="l", outcome=outcome)]))
     with pytest.raises(InvalidRequest):
-        list(codec_workers.decode_reports(pb.ReportRunRequest()))
-    with pytest.raises(InvalidRequest):
         codec_lines.decode_said(pb.WorkRequest(reports=[pb.LeaseReport(events=[event_pb2.RunEvent()])]))
-
-
-@pytest.mark.parametrize(
-    ("directive", "field"),
-    [(Directive.ATTACHED, "attached"), (Directive.CANCEL, "cancel"), (Directive.STORED, "outcome_stored")],
-)
-def test_directives_are_sent_as_what_they_are(directive: Directive, field: str) -> None:
-    assert codec_workers.encode_directive(directive).WhichOneof("directive") == field
 
 
 @pytest.mark.parametrize(("state", "attempt"), [(RunState.RUNNING, 2), (RunState.PENDING, 3)])
@@ -130,7 +101,3 @@ def test_offers_tell_a_worker_what_it_needs(state: RunState, attempt: int) -> No
     assert (got.state, got.attempts) == (RunState.RUNNING, attempt)
     for name in ("run_id", "lease_id", "client_id", "prompt_json", "extra_data_json", "outputs_to_execute"):
         assert getattr(got, name) == getattr(run, name)
-    offer = codec_workers.encode_offer(LeaseOffer(run, FreeRequest(True, False)))
-    assert codec_workers.decode_lease(offer.lease) == got
-    assert (offer.unload_models, offer.free_memory) == (True, False)
-    assert not codec_workers.encode_offer(LeaseOffer(None, FreeRequest())).HasField("lease")

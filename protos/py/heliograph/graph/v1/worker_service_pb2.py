@@ -25,43 +25,27 @@ _sym_db = _symbol_database.Default()
 from heliograph.graph.v1 import event_pb2 as heliograph_dot_graph_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(heliograph/graph/v1/worker_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"5\n\x0fLeaseRunRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\x05\"i\n\x10LeaseRunResponse\x12)\n\x05lease\x18\x01 \x01(\x0b\x32\x1a.heliograph.graph.v1.Lease\x12\x15\n\runload_models\x18\x02 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x03 \x01(\x08\"\x97\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12\x11\n\tclient_id\x18\x07 \x01(\t\"\x93\x02\n\x10ReportRunRequest\x12-\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1b.heliograph.graph.v1.AttachH\x00\x12.\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.heliograph.graph.v1.RunEventH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.heliograph.graph.v1.HeartbeatH\x00\x12\x32\n\x07outcome\x18\x04 \x01(\x0b\x32\x1f.heliograph.graph.v1.RunOutcomeH\x00\x12-\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEventB\x08\n\x06report\"*\n\x06\x41ttach\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\"c\n\nRunOutcome\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x02 \x01(\x0c\x12\x11\n\tmeta_json\x18\x03 \x01(\x0c\"\xc9\x01\n\x11ReportRunResponse\x12\x31\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x1d.heliograph.graph.v1.AttachedH\x00\x12\x36\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32$.heliograph.graph.v1.CancelDirectiveH\x00\x12<\n\x0eoutcome_stored\x18\x03 \x01(\x0b\x32\".heliograph.graph.v1.OutcomeStoredH\x00\x42\x0b\n\tdirective\"\n\n\x08\x41ttached\"\x11\n\x0f\x43\x61ncelDirective\"\x0f\n\rOutcomeStored\"\x9e\x01\n\x0bWorkRequest\x12/\n\x05hello\x18\x01 \x01(\x0b\x32 .heliograph.graph.v1.WorkerHello\x12\x31\n\x07reports\x18\x02 \x03(\x0b\x32 .heliograph.graph.v1.LeaseReport\x12\x1a\n\x12returned_lease_ids\x18\x03 \x03(\t\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"Z\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05\x61head\x18\x02 \x01(\x05\x12)\n\x04held\x18\x03 \x03(\x0b\x32\x1b.heliograph.graph.v1.Attach\"\x8f\x01\n\x0bLeaseReport\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x62\x65gun\x18\x02 \x01(\x08\x12-\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\x12\x30\n\x07outcome\x18\x04 \x01(\x0b\x32\x1f.heliograph.graph.v1.RunOutcome\"\xd1\x01\n\x0cWorkResponse\x12*\n\x06leases\x18\x01 \x03(\x0b\x32\x1a.heliograph.graph.v1.Lease\x12\x1b\n\x13\x63\x61ncelled_lease_ids\x18\x02 \x03(\t\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12\x18\n\x10stored_lease_ids\x18\x04 \x03(\t\x12\x16\n\x0elost_lease_ids\x18\x05 \x03(\t\x12\x15\n\runload_models\x18\x06 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x07 \x01(\x08\x32\x99\x02\n\rWorkerService\x12W\n\x08LeaseRun\x12$.heliograph.graph.v1.LeaseRunRequest\x1a%.heliograph.graph.v1.LeaseRunResponse\x12^\n\tReportRun\x12%.heliograph.graph.v1.ReportRunRequest\x1a&.heliograph.graph.v1.ReportRunResponse(\x01\x30\x01\x12O\n\x04Work\x12 .heliograph.graph.v1.WorkRequest\x1a!.heliograph.graph.v1.WorkResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(heliograph/graph/v1/worker_service.proto\x12\x13heliograph.graph.v1\x1a\x1fheliograph/graph/v1/event.proto\"\x97\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bprompt_json\x18\x04 \x01(\x0c\x12\x17\n\x0f\x65xtra_data_json\x18\x05 \x01(\x0c\x12\x1a\n\x12outputs_to_execute\x18\x06 \x03(\t\x12\x11\n\tclient_id\x18\x07 \x01(\t\"*\n\x06\x41ttach\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"c\n\nRunOutcome\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.heliograph.graph.v1.RunState\x12\x14\n\x0coutputs_json\x18\x02 \x01(\x0c\x12\x11\n\tmeta_json\x18\x03 \x01(\x0c\"\x9e\x01\n\x0bWorkRequest\x12/\n\x05hello\x18\x01 \x01(\x0b\x32 .heliograph.graph.v1.WorkerHello\x12\x31\n\x07reports\x18\x02 \x03(\x0b\x32 .heliograph.graph.v1.LeaseReport\x12\x1a\n\x12returned_lease_ids\x18\x03 \x03(\t\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"Z\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05\x61head\x18\x02 \x01(\x05\x12)\n\x04held\x18\x03 \x03(\x0b\x32\x1b.heliograph.graph.v1.Attach\"\x8f\x01\n\x0bLeaseReport\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x62\x65gun\x18\x02 \x01(\x08\x12-\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1d.heliograph.graph.v1.RunEvent\x12\x30\n\x07outcome\x18\x04 \x01(\x0b\x32\x1f.heliograph.graph.v1.RunOutcome\"\xd1\x01\n\x0cWorkResponse\x12*\n\x06leases\x18\x01 \x03(\x0b\x32\x1a.heliograph.graph.v1.Lease\x12\x1b\n\x13\x63\x61ncelled_lease_ids\x18\x02 \x03(\t\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12\x18\n\x10stored_lease_ids\x18\x04 \x03(\t\x12\x16\n\x0elost_lease_ids\x18\x05 \x03(\t\x12\x15\n\runload_models\x18\x06 \x01(\x08\x12\x13\n\x0b\x66ree_memory\x18\x07 \x01(\x08\x32`\n\rWorkerService\x12O\n\x04Work\x12 .heliograph.graph.v1.WorkRequest\x1a!.heliograph.graph.v1.WorkResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heliograph.graph.v1.worker_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASERUNREQUEST']._serialized_start=98
-  _globals['_LEASERUNREQUEST']._serialized_end=151
-  _globals['_LEASERUNRESPONSE']._serialized_start=153
-  _globals['_LEASERUNRESPONSE']._serialized_end=258
-  _globals['_LEASE']._serialized_start=261
-  _globals['_LEASE']._serialized_end=412
-  _globals['_REPORTRUNREQUEST']._serialized_start=415
-  _globals['_REPORTRUNREQUEST']._serialized_end=690
-  _globals['_ATTACH']._serialized_start=692
-  _globals['_ATTACH']._serialized_end=734
-  _globals['_HEARTBEAT']._serialized_start=736
-  _globals['_HEARTBEAT']._serialized_end=747
-  _globals['_RUNOUTCOME']._serialized_start=749
-  _globals['_RUNOUTCOME']._serialized_end=848
-  _globals['_REPORTRUNRESPONSE']._serialized_start=851
-  _globals['_REPORTRUNRESPONSE']._serialized_end=1052
-  _globals['_ATTACHED']._serialized_start=1054
-  _globals['_ATTACHED']._serialized_end=1064
-  _globals['_CANCELDIRECTIVE']._serialized_start=1066
-  _globals['_CANCELDIRECTIVE']._serialized_end=1083
-  _globals['_OUTCOMESTORED']._serialized_start=1085
-  _globals['_OUTCOMESTORED']._serialized_end=1100
-  _globals['_WORKREQUEST']._serialized_start=1103
-  _globals['_WORKREQUEST']._serialized_end=1261
-  _globals['_WORKERHELLO']._serialized_start=1263
-  _globals['_WORKERHELLO']._serialized_end=1353
-  _globals['_LEASEREPORT']._serialized_start=1356
-  _globals['_LEASEREPORT']._serialized_end=1499
-  _globals['_WORKRESPONSE']._serialized_start=1502
-  _globals['_WORKRESPONSE']._serialized_end=1711
-  _globals['_WORKERSERVICE']._serialized_start=1714
-  _globals['_WORKERSERVICE']._serialized_end=1995
+  _globals['_LEASE']._serialized_start=99
+  _globals['_LEASE']._serialized_end=250
+  _globals['_ATTACH']._serialized_start=252
+  _globals['_ATTACH']._serialized_end=294
+  _globals['_RUNOUTCOME']._serialized_start=296
+  _globals['_RUNOUTCOME']._serialized_end=395
+  _globals['_WORKREQUEST']._serialized_start=398
+  _globals['_WORKREQUEST']._serialized_end=556
+  _globals['_WORKERHELLO']._serialized_start=558
+  _globals['_WORKERHELLO']._serialized_end=648
+  _globals['_LEASEREPORT']._serialized_start=651
+  _globals['_LEASEREPORT']._serialized_end=794
+  _globals['_WORKRESPONSE']._serialized_start=797
+  _globals['_WORKRESPONSE']._serialized_end=1006
+  _globals['_WORKERSERVICE']._serialized_start=1008
+  _globals['_WORKERSERVICE']._serialized_end=1104
 # @@protoc_insertion_point(module_scope)

@@ -20,60 +20,6 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class LeaseRunRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    WORKER_ID_FIELD_NUMBER: _builtins.int
-    WAIT_MS_FIELD_NUMBER: _builtins.int
-    worker_id: _builtins.str
-    """Unique per worker process."""
-    wait_ms: _builtins.int
-    """How long to wait for work, milliseconds."""
-    def __init__(
-        self,
-        *,
-        worker_id: _builtins.str = ...,
-        wait_ms: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["wait_ms", b"wait_ms", "worker_id", b"worker_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LeaseRunRequest: _TypeAlias = LeaseRunRequest  # noqa: Y015
-
-@_typing.final
-class LeaseRunResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEASE_FIELD_NUMBER: _builtins.int
-    UNLOAD_MODELS_FIELD_NUMBER: _builtins.int
-    FREE_MEMORY_FIELD_NUMBER: _builtins.int
-    unload_models: _builtins.bool
-    """Set when somebody asked for memory to be freed."""
-    free_memory: _builtins.bool
-    """Also drop the node cache."""
-    @_builtins.property
-    def lease(self) -> Global___Lease:
-        """Unset: nothing to do yet; ask again."""
-
-    def __init__(
-        self,
-        *,
-        lease: Global___Lease | None = ...,
-        unload_models: _builtins.bool = ...,
-        free_memory: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_memory", b"free_memory", "lease", b"lease", "unload_models", b"unload_models"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LeaseRunResponse: _TypeAlias = LeaseRunResponse  # noqa: Y015
-
-@_typing.final
 class Lease(_message.Message):
     """A run entrusted to one worker."""
 
@@ -122,56 +68,8 @@ class Lease(_message.Message):
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
-class ReportRunRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ATTACH_FIELD_NUMBER: _builtins.int
-    EVENT_FIELD_NUMBER: _builtins.int
-    HEARTBEAT_FIELD_NUMBER: _builtins.int
-    OUTCOME_FIELD_NUMBER: _builtins.int
-    EVENTS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def attach(self) -> Global___Attach:
-        """First message: which lease."""
-
-    @_builtins.property
-    def event(self) -> _event_pb2.RunEvent:
-        """Something happened (run_id, sequence, client_id and epoch are filled in by the front)."""
-
-    @_builtins.property
-    def heartbeat(self) -> Global___Heartbeat:
-        """The worker lives."""
-
-    @_builtins.property
-    def outcome(self) -> Global___RunOutcome:
-        """Last message."""
-
-    @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RunEvent]:
-        """Happened before what `report` says (after an attach), in order: several events in one message cost one message."""
-
-    def __init__(
-        self,
-        *,
-        attach: Global___Attach | None = ...,
-        event: _event_pb2.RunEvent | None = ...,
-        heartbeat: Global___Heartbeat | None = ...,
-        outcome: Global___RunOutcome | None = ...,
-        events: _abc.Iterable[_event_pb2.RunEvent] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "event", b"event", "heartbeat", b"heartbeat", "outcome", b"outcome", "report", b"report"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "event", b"event", "events", b"events", "heartbeat", b"heartbeat", "outcome", b"outcome", "report", b"report"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["attach", "event", "heartbeat", "outcome"]  # noqa: Y015
-    _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
-
-Global___ReportRunRequest: _TypeAlias = ReportRunRequest  # noqa: Y015
-
-@_typing.final
 class Attach(_message.Message):
-    """See ReportRunRequest.attach."""
+    """See WorkerHello.held."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -194,23 +92,6 @@ class Attach(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attach: _TypeAlias = Attach  # noqa: Y015
-
-@_typing.final
-class Heartbeat(_message.Message):
-    """See ReportRunRequest.heartbeat."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class RunOutcome(_message.Message):
@@ -241,93 +122,6 @@ class RunOutcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunOutcome: _TypeAlias = RunOutcome  # noqa: Y015
-
-@_typing.final
-class ReportRunResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ATTACHED_FIELD_NUMBER: _builtins.int
-    CANCEL_FIELD_NUMBER: _builtins.int
-    OUTCOME_STORED_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def attached(self) -> Global___Attached:
-        """The lease is valid."""
-
-    @_builtins.property
-    def cancel(self) -> Global___CancelDirective:
-        """Stop the run."""
-
-    @_builtins.property
-    def outcome_stored(self) -> Global___OutcomeStored:
-        """The outcome is durable."""
-
-    def __init__(
-        self,
-        *,
-        attached: Global___Attached | None = ...,
-        cancel: Global___CancelDirective | None = ...,
-        outcome_stored: Global___OutcomeStored | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancel", b"cancel", "directive", b"directive", "outcome_stored", b"outcome_stored"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancel", b"cancel", "directive", b"directive", "outcome_stored", b"outcome_stored"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["attached", "cancel", "outcome_stored"]  # noqa: Y015
-    _WhichOneofArgType_directive: _TypeAlias = _typing.Literal["directive", b"directive"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_directive) -> _WhichOneofReturnType_directive | None: ...
-
-Global___ReportRunResponse: _TypeAlias = ReportRunResponse  # noqa: Y015
-
-@_typing.final
-class Attached(_message.Message):
-    """See ReportRunResponse.attached."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Attached: _TypeAlias = Attached  # noqa: Y015
-
-@_typing.final
-class CancelDirective(_message.Message):
-    """See ReportRunResponse.cancel."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelDirective: _TypeAlias = CancelDirective  # noqa: Y015
-
-@_typing.final
-class OutcomeStored(_message.Message):
-    """See ReportRunResponse.outcome_stored."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OutcomeStored: _TypeAlias = OutcomeStored  # noqa: Y015
 
 @_typing.final
 class WorkRequest(_message.Message):

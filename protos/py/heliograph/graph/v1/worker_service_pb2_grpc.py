@@ -35,16 +35,6 @@ class WorkerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.LeaseRun = channel.unary_unary(
-                '/heliograph.graph.v1.WorkerService/LeaseRun',
-                request_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunRequest.SerializeToString,
-                response_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunResponse.FromString,
-                _registered_method=True)
-        self.ReportRun = channel.stream_stream(
-                '/heliograph.graph.v1.WorkerService/ReportRun',
-                request_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.SerializeToString,
-                response_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.FromString,
-                _registered_method=True)
         self.Work = channel.stream_stream(
                 '/heliograph.graph.v1.WorkerService/Work',
                 request_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkRequest.SerializeToString,
@@ -56,23 +46,9 @@ class WorkerServiceServicer:
     """What workers of the same installation call; never published beyond it.
     """
 
-    def LeaseRun(self, request, context):
-        """Blocks until a run is leased or the deadline nears (then `lease` is not set).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ReportRun(self, request_iterator, context):
-        """One stream per leased run; its end without an outcome gives the lease back.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Work(self, request_iterator, context):
-        """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
-        Its end gives every lease back; a worker that comes back names the ones it has begun.
+        """One stream per worker: leases go out, some ahead of time, and the reports of all come in. Its end gives every lease
+        back; a worker that comes back names the ones it has begun.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,16 +57,6 @@ class WorkerServiceServicer:
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'LeaseRun': grpc.unary_unary_rpc_method_handler(
-                    servicer.LeaseRun,
-                    request_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunRequest.FromString,
-                    response_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunResponse.SerializeToString,
-            ),
-            'ReportRun': grpc.stream_stream_rpc_method_handler(
-                    servicer.ReportRun,
-                    request_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.FromString,
-                    response_serializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.SerializeToString,
-            ),
             'Work': grpc.stream_stream_rpc_method_handler(
                     servicer.Work,
                     request_deserializer=heliograph_dot_graph_dot_v1_dot_worker__service__pb2.WorkRequest.FromString,
@@ -107,60 +73,6 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 class WorkerService:
     """What workers of the same installation call; never published beyond it.
     """
-
-    @staticmethod
-    def LeaseRun(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/heliograph.graph.v1.WorkerService/LeaseRun',
-            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunRequest.SerializeToString,
-            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.LeaseRunResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReportRun(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/heliograph.graph.v1.WorkerService/ReportRun',
-            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunRequest.SerializeToString,
-            heliograph_dot_graph_dot_v1_dot_worker__service__pb2.ReportRunResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def Work(request_iterator,

@@ -33,13 +33,9 @@ class WorkerServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
-    LeaseRun: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.LeaseRunRequest, _worker_service_pb2.LeaseRunResponse]
-    """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
-    ReportRun: _grpc.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]
-    """One stream per leased run; its end without an outcome gives the lease back."""
     Work: _grpc.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]
-    """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
-    Its end gives every lease back; a worker that comes back names the ones it has begun.
+    """One stream per worker: leases go out, some ahead of time, and the reports of all come in. Its end gives every lease
+    back; a worker that comes back names the ones it has begun.
     """
 
 @_typing.type_check_only
@@ -47,33 +43,13 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """What workers of the same installation call; never published beyond it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    LeaseRun: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.LeaseRunRequest, _worker_service_pb2.LeaseRunResponse]  # type: ignore[assignment]
-    """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
-    ReportRun: _aio.StreamStreamMultiCallable[_worker_service_pb2.ReportRunRequest, _worker_service_pb2.ReportRunResponse]  # type: ignore[assignment]
-    """One stream per leased run; its end without an outcome gives the lease back."""
     Work: _aio.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]  # type: ignore[assignment]
-    """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
-    Its end gives every lease back; a worker that comes back names the ones it has begun.
+    """One stream per worker: leases go out, some ahead of time, and the reports of all come in. Its end gives every lease
+    back; a worker that comes back names the ones it has begun.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What workers of the same installation call; never published beyond it."""
-
-    @_abc_1.abstractmethod
-    def LeaseRun(
-        self,
-        request: _worker_service_pb2.LeaseRunRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_worker_service_pb2.LeaseRunResponse, _abc.Awaitable[_worker_service_pb2.LeaseRunResponse]]:
-        """Blocks until a run is leased or the deadline nears (then `lease` is not set)."""
-
-    @_abc_1.abstractmethod
-    def ReportRun(
-        self,
-        request_iterator: _MaybeAsyncIterator[_worker_service_pb2.ReportRunRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.ReportRunResponse], _abc.AsyncIterator[_worker_service_pb2.ReportRunResponse]]:
-        """One stream per leased run; its end without an outcome gives the lease back."""
 
     @_abc_1.abstractmethod
     def Work(
@@ -81,8 +57,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_worker_service_pb2.WorkRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WorkResponse], _abc.AsyncIterator[_worker_service_pb2.WorkResponse]]:
-        """One stream per worker, instead of the two above: leases go out, some ahead of time, and the reports of all come in.
-        Its end gives every lease back; a worker that comes back names the ones it has begun.
+        """One stream per worker: leases go out, some ahead of time, and the reports of all come in. Its end gives every lease
+        back; a worker that comes back names the ones it has begun.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
