@@ -53,6 +53,6 @@ class Lease:
             self._decided.set_result(None)
 
     def stop(self) -> None:
-        """Tells the worker to stop the run."""
-        if self.line is not None:
+        """Tells the worker to stop the run; one that has not got the lease yet is told with it."""
+        if self.line is not None and self.delivered:
             self.line.tell(cancelled=self.lease_id)
